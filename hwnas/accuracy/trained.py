@@ -1,0 +1,106 @@
+"""Accuracy of a candidate of a plain space: it is built and trained alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from hwnas.compress.distill import fine_tune
+from hwnas.compress.quantize import simulate
+from hwnas.core.candidate import Candidate
+from hwnas.core.evaluation import Evaluation
+from hwnas.core.space import SearchSpace
+from hwnas.core.task import Task
+from hwnas.elastic.data import accuracy, normalised
+from hwnas.errors import BuildError
+from hwnas.store import write_atomic
+from hwnas.trace import checked_build
+
+__all__ = ["TrainedEvaluator"]
+
+
+class TrainedEvaluator:
+    """Trains each candidate from fresh weights for a few epochs; its weights are kept in the run folder.
+
+    Args:
+        space: a plain space.
+        task: its task.
+        epochs: of each candidate.
+        seed: of weights, order and augmentation; with the candidate's id it decides the result.
+        folder: where weights are kept.
+        on_epoch: called with (epoch from 1, validation accuracy, mean training loss).
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        task: Task,
+        *,
+        epochs: int,
+        seed: int,
+        folder: Path,
+        learning_rate: float = 3e-3,
+        on_epoch: Callable[[int, float, float], None] | None = None,
+    ) -> None:
+        self.space, self.task, self.epochs, self.seed = space, task, epochs, seed
+        self.folder, self.learning_rate, self.on_epoch = folder, learning_rate, on_epoch
+
+    def _fresh(self, candidate: Candidate) -> nn.Module:
+        # The architecture, not the plan, decides the weights: each precision of a network starts from the same.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed + int(candidate.architecture.id, 16) % 2**31)
+            module = checked_build(self.space, candidate, self.task)
+        with torch.no_grad():
+            try:
+                output = module.eval()(torch.zeros(2, *self.task.input_shape))
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise BuildError(
+                    f"space {self.space.name!r}, architecture {dict(candidate.architecture)}: the network does not run "
+                    f"on an input of shape {self.task.input_shape}: {reason}"
+                ) from error
+        if not isinstance(output, torch.Tensor) or output.shape != (2, self.task.n_outputs):
+            shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+            raise BuildError(
+                f"space {self.space.name!r}, architecture {dict(candidate.architecture)}: the output must have shape "
+                f"(n, {self.task.n_outputs}), got {shape} for n = 2"
+            )
+        return module
+
+    def network(self, candidate: Candidate) -> nn.Module:
+        """The trained network, in eval mode on the CPU; trained now unless its weights are kept already.
+
+        Raises:
+            BuildError: `build` raised, or the network has the wrong output shape.
+            TrainingError: the loss is not finite.
+        """
+        path = self.folder / f"{candidate.architecture.id}.safetensors"
+        module = self._fresh(candidate)
+        if path.exists():
+            module.load_state_dict(load_file(path))
+            return module.eval()
+        result = fine_tune(
+            module, self.task, epochs=self.epochs, lr=self.learning_rate, seed=self.seed, on_epoch=self.on_epoch
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.contiguous() for name, tensor in result.model.state_dict().items()}
+        write_atomic(path, save(state))
+        return result.model
+
+    def teacher(self) -> nn.Module | None:
+        """A plain space has none: its largest network may never have been trained."""
+        return None
+
+    def evaluate(self, candidate: Candidate) -> Evaluation:
+        """See hwnas.core.evaluation.Evaluator."""
+        start, precision = time.monotonic(), candidate.compression.precision
+        calibration = normalised(self.task.train.inputs[:32], self.task.preprocessing)
+        model = simulate(self.network(candidate), precision, calibration)
+        value = accuracy(model, self.task.validation, self.task.preprocessing)
+        n = len(self.task.validation)
+        return Evaluation(value, n, "validation", precision, "trained", time.monotonic() - start)

@@ -1,0 +1,32 @@
+"""`hwnas export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.options import Run
+
+__all__ = ["export"]
+
+
+def export(
+    run: Run,
+    model: Annotated[str, typer.Option(metavar="ID", help="Model of the front; see `hwnas front RUN`.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")],
+    formats: Annotated[str, typer.Option("--format", metavar="F,...", help="Formats, separated by commas.")] = "onnx",
+) -> None:
+    """Copy a finished model to deploy it.
+
+    The folder gets the model file and its manifest; the copy is checked against the SHA-256 of the front.
+    """
+    from hwnas.export.copy import copy_model
+    from hwnas.store import read_front
+
+    read_front(run).model(model)
+    for name in dict.fromkeys(part.strip() for part in formats.split(",")):
+        manifest = copy_model(run, model, format=name, to=to)
+        artifact = manifest["artifact"]
+        typer.echo(f"{to / artifact['path']} (sha256 {artifact['sha256']})")

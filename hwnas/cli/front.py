@@ -1,0 +1,23 @@
+"""`hwnas front`."""
+
+from __future__ import annotations
+
+from hwnas.cli.options import AsJson, FrontDevice, Run, front_device
+from hwnas.cli.output import print_front, print_json
+
+__all__ = ["front"]
+
+
+def front(run: Run, device: FrontDevice = None, as_json: AsJson = False) -> None:
+    """Show the front of a run as a table."""
+    from hwnas.store import read_front
+    from hwnas.viz.table import front_rows
+
+    found = read_front(run)
+    names = found.devices if device is None else (front_device(found, device),)
+    if as_json:
+        tables = {name: [row.to_json() for row in front_rows(found, name)] for name in names}
+        print_json({"task": found.task, "space": found.space, "seed": found.seed, "devices": tables})
+        return
+    for name in names:
+        print_front(found, name)

@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from hwnas.core.front import Front
+
+__all__ = ["AsJson", "Data", "FrontDevice", "Host", "Run", "Seed", "TaskName", "front_device"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON and nothing else.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `hwnas search` named it.")]
+FrontDevice = Annotated[
+    str | None, typer.Option("--device", metavar="D", help="Device of the front; the first one, if not given.")
+]
+Host = Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="Where the device is reached.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Seed of every random choice.")]
+TaskName = Annotated[str, typer.Option("--task", metavar="T", help="Task; see `hwnas tasks`.")]
+Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder or file with the task's data.")]
+
+
+def front_device(front: Front, name: str | None) -> str:
+    """A device of the front by name or alias; the first one, if None."""
+    from hwnas.devices.resolve import find_device
+
+    return front.device(name if name is None or name in front.devices else find_device(name).name)

@@ -1,0 +1,1 @@
+"""Compression: pruning, quantization, distillation; model + plan -> model."""

@@ -1,0 +1,1 @@
+"""The nouns of hwnas; standard library and numpy only."""

@@ -1,0 +1,63 @@
+"""A compression plan: at which precision a network runs and how much of each stage is cut away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.errors import InvalidArchitectureError
+
+__all__ = ["PRECISIONS", "CompressionPlan", "kept_channels"]
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionPlan:
+    """Precision of the whole network and the share of channels that each stage loses.
+
+    Attributes:
+        precision: one of `PRECISIONS`.
+        prune: (stage, ratio) pairs sorted by stage, 0 < ratio < 1; a stage that is not named keeps all channels.
+    """
+
+    precision: str = "fp32"
+    prune: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise InvalidArchitectureError(
+                f"unknown precision {self.precision!r}; allowed: {', '.join(PRECISIONS)}. Run `hwnas devices`."
+            )
+        stages = [stage for stage, _ in self.prune]
+        if stages != sorted(set(stages)):
+            raise InvalidArchitectureError(f"pruned stages must be sorted and unique, got {stages}")
+        for stage, ratio in self.prune:
+            if not 0 < ratio < 1:
+                raise InvalidArchitectureError(f"prune ratio of {stage!r} must be between 0 and 1, got {ratio}")
+
+    @classmethod
+    def of(cls, precision: str = "fp32", prune: Mapping[str, float] | None = None) -> CompressionPlan:
+        """Build from a mapping of stage to ratio; ratios of 0 are left out."""
+        return cls(precision, tuple(sorted((s, r) for s, r in (prune or {}).items() if r != 0)))
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> CompressionPlan:
+        """Read what `to_json` wrote."""
+        return cls.of(str(raw.get("precision", "fp32")), dict(raw.get("prune", {})))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file."""
+        return {"precision": self.precision, "prune": dict(self.prune)}
+
+
+def kept_channels(channels: int, ratio: float, multiple: int) -> int:
+    """How many of `channels` stay when `ratio` of them is cut, rounded to the device's friendly multiple.
+
+    The nearest multiple, never 0 and never more than `channels`; a layer narrower than `multiple` stays whole.
+    """
+    if ratio == 0 or channels <= multiple:
+        return channels
+    kept = round(channels * (1 - ratio) / multiple) * multiple
+    return min(max(kept, multiple), channels)

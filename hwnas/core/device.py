@@ -1,0 +1,52 @@
+"""A target device, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwnas.core.compression import PRECISIONS
+from hwnas.errors import ConfigError
+
+__all__ = ["DEVICE_KINDS", "Device"]
+
+DEVICE_KINDS = ("cpu", "gpu", "tpu", "fpga", "asic", "dsp", "npu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What a search must know of a device.
+
+    Attributes:
+        name: as on the command line.
+        title: its full name.
+        kind: one of `DEVICE_KINDS`.
+        runtime: what models run with, as in the predictor's card.
+        precisions: what the device and its runtime compute in, the exact one first.
+        channel_multiple: channel counts that run without waste are multiples of it.
+        memory_bytes: for model and activations; None if not known.
+        reach: "local" (this machine), "ssh", "adb", or "none" (predicted only).
+        aliases: other names it answers to.
+        note: anything that a user of its numbers must know.
+    """
+
+    name: str
+    title: str
+    kind: str
+    runtime: str
+    precisions: tuple[str, ...] = ("fp32",)
+    channel_multiple: int = 8
+    memory_bytes: int | None = None
+    reach: str = "none"
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in DEVICE_KINDS:
+            raise ConfigError(f"device {self.name!r}: kind must be one of {DEVICE_KINDS}, got {self.kind!r}")
+        if unknown := [p for p in self.precisions if p not in PRECISIONS]:
+            raise ConfigError(f"device {self.name!r}: unknown precisions {unknown}; allowed: {PRECISIONS}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether models can be measured on the machine that searches."""
+        return self.reach == "local"

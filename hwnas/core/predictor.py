@@ -1,0 +1,99 @@
+"""What a latency predictor answers, the card that says how good it is, and the port itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+from hwnas.core.ops import OpList
+from hwnas.errors import SchemaError
+
+__all__ = ["Card", "LatencyPredictor", "Prediction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted latency of one network at the card's batch size.
+
+    Attributes:
+        latency_ms: the statistic that the predictor learned (the card names it); > 0 and finite.
+        low_ms, high_ms: 90 % interval; wider out of domain.
+        in_domain: whether every operation lies in the ranges that were measured.
+        reason: why it is out of domain; None if it is in domain.
+        predictor: id of the predictor.
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    in_domain: bool
+    reason: str | None
+    predictor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """How a predictor was made and what it is worth; `card.json` holds the same keys.
+
+    Shares and correlations come from networks that were held out; None is not known.
+    `mape` and the shares are fractions (0.04 is 4 %).
+    """
+
+    schema: int = 1
+    id: str
+    device: str
+    runtime: str
+    runtime_version: str | None
+    precision: str
+    batch: int
+    threads: int | None
+    power_mode: str | None
+    statistic: str  # what one latency is: "p10", "mean as published", ...
+    measured: bool  # False: the source is a model of the device, not a device
+    source: str
+    licence: str
+    n_measurements: int
+    spaces: tuple[str, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
+    op_ranges: Mapping[str, Mapping[str, tuple[float, float]]]  # kind -> quantity -> (least, most)
+    held_out: int  # number of held-out networks behind the figures below
+    mape: float | None
+    spearman: float | None
+    kendall: float | None
+    within_5: float | None
+    within_10: float | None
+    interval_coverage: float | None
+    date: str
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `card.json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Card:
+        """Read `card.json`.
+
+        Raises:
+            SchemaError: another schema number, or keys that are missing or unknown.
+        """
+        if raw.get("schema") != 1:
+            raise SchemaError(f"card has schema {raw.get('schema')!r}, this version reads 1; calibrate again")
+        known = {field.name for field in fields(cls)}
+        if wrong := sorted(raw.keys() ^ known):
+            raise SchemaError(f"card: keys {wrong} are missing or unknown; calibrate again")
+        ranges = {k: {q: (float(lo), float(hi)) for q, (lo, hi) in r.items()} for k, r in raw["op_ranges"].items()}
+        shapes = tuple(tuple(int(n) for n in shape) for shape in raw["input_shapes"])
+        return cls(**{**raw, "spaces": tuple(raw["spaces"]), "input_shapes": shapes, "op_ranges": ranges})
+
+
+class LatencyPredictor(Protocol):
+    """Port: operations of networks -> milliseconds on one device, runtime and precision."""
+
+    @property
+    def card(self) -> Card:
+        """How it was made and what it is worth."""
+
+    def predict(self, networks: Sequence[OpList]) -> list[Prediction]:
+        """One prediction a network, in their order; an empty sequence gives an empty list."""

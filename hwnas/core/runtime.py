@@ -1,0 +1,85 @@
+"""The port of deployment runtimes: export a model, load its file, run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ExportSpec", "ExportedModel", "Runtime", "Session"]
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSpec:
+    """What an export needs beside the model.
+
+    Attributes:
+        precision: what the file computes in.
+        input_shape: without the batch dimension.
+        calibration: `n x input_shape`, normalised training samples that set int8 ranges; never the test split.
+        cpu_flags: instruction sets of the *target's* CPU; int8 weights lose a bit where it has no VNNI.
+        metadata: text pairs written into the file itself.
+    """
+
+    precision: str
+    input_shape: tuple[int, ...]
+    calibration: FloatArray | None = field(default=None, repr=False)
+    cpu_flags: frozenset[str] = frozenset()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A model file that was loaded and run once.
+
+    Attributes:
+        path: the file.
+        sha256: of its content.
+        size_bytes: of the file.
+        parity: relative error against torch (largest difference / largest output), None where not comparable.
+        details: what the runtime really did (opset, weight range, ...).
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    parity: float | None
+    details: Mapping[str, Any]
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """`n x input_shape` -> `n x n_outputs` logits."""
+
+
+class Runtime(Protocol):
+    """Port: one deployment runtime."""
+
+    name: str
+    suffix: str
+    precisions: tuple[str, ...]
+
+    def version(self) -> str:
+        """Version of the installed runtime.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+
+    def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
+        """Write `model` (a `torch.nn.Module` on the CPU, in eval mode) to `path`, load it and run it once.
+
+        Raises:
+            RuntimeExportError: the runtime refused the model, or its fp32 answer differs by more than 1e-4.
+        """
+
+    def load(self, path: Path, *, threads: int = 1) -> Session:
+        """Load a file that `export` wrote."""

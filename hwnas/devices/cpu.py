@@ -1,0 +1,31 @@
+"""This machine's CPU."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from hwnas.core.device import Device
+
+__all__ = ["DEVICE", "machine_name"]
+
+DEVICE = Device(
+    name="cpu",
+    title="the CPU of this machine",
+    kind="cpu",
+    runtime="onnxruntime",
+    precisions=("fp32", "int8"),
+    channel_multiple=8,
+    reach="local",
+    note="measured here: the first search calibrates its predictor on this machine",
+)
+
+
+def machine_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Model name of this machine's CPU, or its architecture where the system does not tell."""
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine() or "unknown CPU"

@@ -1,0 +1,19 @@
+"""NVIDIA Jetson TX2, predicted from published measurements."""
+
+from __future__ import annotations
+
+from hwnas.core.device import Device
+
+__all__ = ["DEVICE"]
+
+DEVICE = Device(
+    name="jetson-tx2",
+    title="NVIDIA Jetson TX2 (256-core Pascal GPU)",
+    kind="gpu",
+    runtime="tensorrt",
+    precisions=("fp32",),
+    channel_multiple=8,
+    memory_bytes=8 * 1024**3,
+    reach="none",
+    note="predicted from published measurements (HW-NAS-Bench); the copy used states neither runtime version nor power mode",
+)

@@ -1,0 +1,72 @@
+"""From what a user types to a device: names, aliases, and the precisions that a device has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hwnas.core.compression import PRECISIONS
+from hwnas.core.device import Device
+from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError, nearest
+from hwnas.plugins import load_plugin, plugin_names
+
+__all__ = ["all_devices", "check_precisions", "find_device"]
+
+
+def all_devices() -> list[Device]:
+    """Every installed device, sorted by name.
+
+    Raises:
+        ConfigError: a plugin is not a `Device`, or is named otherwise than its entry point.
+        DuplicatePluginError: a name or an alias is offered twice.
+    """
+    devices = [_load(name) for name in plugin_names("device")]
+    owners: dict[str, str] = {}
+    for device in devices:
+        for name in (device.name, *device.aliases):
+            if owners.setdefault(name, device.name) != device.name:
+                raise DuplicatePluginError(
+                    f"device name {name!r} is offered by {owners[name]!r} and {device.name!r}; uninstall one of them"
+                )
+    return devices
+
+
+def find_device(name: str) -> Device:
+    """The device of this name or alias ("jetson" is the Jetson whose data is best, "cpu" this machine).
+
+    Raises:
+        UnknownPluginError: there is none; the message holds the nearest name.
+    """
+    devices = all_devices()
+    for device in devices:
+        if name == device.name or name in device.aliases:
+            return device
+    raise UnknownPluginError("device", name, sorted(n for d in devices for n in (d.name, *d.aliases)))
+
+
+def check_precisions(device: Device, precisions: Sequence[str] | None) -> tuple[str, ...]:
+    """The precisions a search may use on a device, in the device's order.
+
+    Args:
+        device: the target.
+        precisions: what was asked for; None or nothing means all that the device has.
+    Raises:
+        ConfigError: one is unknown, or the device does not have it.
+    """
+    for precision in precisions or ():
+        if precision not in PRECISIONS:
+            guess = nearest(precision, PRECISIONS)
+            hint = f"; did you mean {guess!r}?" if guess else ";"
+            raise ConfigError(f"unknown precision {precision!r}{hint} known: {', '.join(PRECISIONS)}")
+        if precision not in device.precisions:
+            raise ConfigError(
+                f"device {device.name!r} does not run {precision!r}; it runs: {', '.join(device.precisions)}. "
+                "Choose one of them with --precision"
+            )
+    return tuple(p for p in device.precisions if not precisions or p in precisions)
+
+
+def _load(name: str) -> Device:
+    device = load_plugin("device", name)
+    if not isinstance(device, Device) or device.name != name:
+        raise ConfigError(f"plugin {name!r} must be a Device of that name, got {device!r}; fix or uninstall it")
+    return device

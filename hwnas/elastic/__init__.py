@@ -1,0 +1,1 @@
+"""Elastic layers, supernets and their training."""

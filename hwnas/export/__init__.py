@@ -1,0 +1,1 @@
+"""Deployable bundles and their verification."""

@@ -1,0 +1,151 @@
+"""A finished model as a folder: the model file and a manifest that says all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, Runtime
+from hwnas.core.task import Preprocessing, Split, Task
+from hwnas.errors import ConfigError, RunFolderError
+from hwnas.export.counts import count
+from hwnas.store import write_json
+
+__all__ = ["MANIFEST", "SCHEMA", "calibration_samples", "evaluate_file", "export_bundle"]
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+CALIBRATION_SAMPLES, CALIBRATION_SEED = 128, 0
+_BATCH_ELEMENTS = 1_000_000  # of one evaluation batch; 325 images of 3 x 32 x 32
+
+
+def export_bundle(
+    model: Any,
+    candidate: Candidate,
+    task: Task,
+    *,
+    runtime: Runtime,
+    precision: str,
+    folder: Path,
+    cpu_flags: frozenset[str],
+    extra: Mapping[str, Any] | None = None,
+    read_accuracy: Callable[[Path], Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Write `folder`/models/<candidate id>/ with `model.<suffix>` and manifest.json; an older bundle is replaced.
+
+    The manifest is written last and taken away first, so that a bundle with a manifest is complete.
+
+    Args:
+        model: a `torch.nn.Module` on the CPU, in eval mode.
+        task: gives the names of classes, the preprocessing and the calibration samples (of the training split).
+        folder: the run folder.
+        cpu_flags: of the target's CPU; they set the int8 weight range.
+        extra: more keys for the manifest (latency, seed ...); none of its own.
+        read_accuracy: reads the accuracy of the file that was written; what it returns becomes the manifest's
+            "accuracy".
+    Returns:
+        The manifest; its "artifact" holds "format", "path" (relative to `folder`), "sha256" and "size_bytes".
+    Raises:
+        ConfigError: `extra` repeats a key of the manifest.
+        RuntimeExportError: the runtime refused the model.
+        RunFolderError: the folder cannot be written.
+    """
+    home = _home(folder / "models" / candidate.id)
+    samples = calibration_samples(task) if precision == "int8" else None
+    spec = ExportSpec(
+        precision=precision,
+        input_shape=tuple(task.input_shape),
+        calibration=samples,
+        cpu_flags=cpu_flags,
+        metadata=_metadata(candidate, task, precision),
+    )
+    exported = runtime.export(model, spec, home / f"model{runtime.suffix}")
+    counts = count(model, spec.input_shape)
+    calibration = None if samples is None else {"samples": len(samples), "split": "train", "seed": CALIBRATION_SEED}
+    manifest = _manifest(candidate, task, runtime, precision, exported, folder) | {
+        "macs": counts.pop("macs"),
+        "params": counts.pop("params"),
+        "counts": counts,
+        "calibration": calibration,
+    }
+    if repeated := sorted(manifest.keys() & (extra or {}).keys()):
+        raise ConfigError(f"the manifest has keys {repeated} of its own; rename them in `extra`")
+    manifest |= dict(extra or {})
+    if read_accuracy is not None:
+        manifest["accuracy"] = dict(read_accuracy(exported.path))
+    write_json(home / MANIFEST, manifest)
+    return manifest
+
+
+def _home(home: Path) -> Path:
+    """The bundle's folder, without a manifest."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        (home / MANIFEST).unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {home}: {error.strerror}; choose another --out") from error
+    return home
+
+
+def _metadata(candidate: Candidate, task: Task, precision: str) -> dict[str, str]:
+    return {
+        "hwnas.id": candidate.id,
+        "hwnas.space": candidate.architecture.space,
+        "hwnas.task": task.name,
+        "hwnas.precision": precision,
+        "hwnas.classes": ", ".join(task.class_names),
+    }
+
+
+def _manifest(
+    candidate: Candidate, task: Task, runtime: Runtime, precision: str, exported: ExportedModel, folder: Path
+) -> dict[str, Any]:
+    details = dict(exported.details)
+    return {
+        "schema": SCHEMA,
+        "id": candidate.id,
+        **candidate.to_json(),
+        "task": task.name,
+        "data": {"source": task.source, "fingerprint": task.fingerprint},
+        "class_names": list(task.class_names),
+        "preprocessing": task.preprocessing.to_json(),
+        "input": details.pop("input", None),
+        "output": details.pop("output", None),
+        "precision": precision,
+        "artifact": {
+            "format": runtime.suffix.lstrip("."),
+            "path": exported.path.relative_to(folder).as_posix(),
+            "sha256": exported.sha256,
+            "size_bytes": exported.size_bytes,
+        },
+        "parity": exported.parity,
+        "runtime": {"name": runtime.name, "version": runtime.version()},
+        "details": details,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def calibration_samples(task: Task, n: int = CALIBRATION_SAMPLES, seed: int = CALIBRATION_SEED) -> FloatArray:
+    """Draw up to `n` normalised training samples, `n x input_shape`, the same ones for the same seed."""
+    chosen = np.random.default_rng(seed).permutation(len(task.train))[:n]
+    return task.preprocessing(task.train.inputs[np.sort(chosen)])
+
+
+def evaluate_file(path: Path, runtime: Runtime, split: Split, preprocessing: Preprocessing, threads: int) -> float:
+    """Accuracy (fraction 0-1) of a model file, computed by its runtime on every sample of `split`.
+
+    Raises:
+        RuntimeExportError: the file cannot be loaded or run.
+    """
+    session = runtime.load(path, threads=threads)
+    step = max(1, _BATCH_ELEMENTS // max(1, int(np.prod(split.inputs.shape[1:]))))
+    right = 0
+    for start in range(0, len(split), step):
+        logits = session.run(preprocessing(split.inputs[start : start + step]))
+        right += int((logits.argmax(axis=1) == split.labels[start : start + step]).sum())
+    return right / len(split)

@@ -1,0 +1,1 @@
+"""Latency predictors: features, fitting, calibration, the library of shipped models."""

@@ -1,0 +1,232 @@
+"""A predictor from measurements: from a file, or from candidates that are measured here and now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
+from hwnas.core.device import Device
+from hwnas.core.measurement import Measurement
+from hwnas.core.ops import OpList
+from hwnas.core.predictor import LatencyPredictor
+from hwnas.core.space import SearchSpace
+from hwnas.core.task import TaskLike, TaskShape
+from hwnas.devices.cpu import machine_name
+from hwnas.errors import MeasurementError
+from hwnas.latency.fit import Origin, fit_predictor
+from hwnas.latency.library import find_predictors, save_predictor
+from hwnas.latency.predictor import LinearGpPredictor
+from hwnas.latency.records import Samples, prepare
+from hwnas.measure.collect import collect
+from hwnas.plugins import load_plugin
+from hwnas.trace import operations
+
+__all__ = ["calibrate_local", "draw_candidates", "from_measurements", "predictors_from_measurements"]
+
+Progress = Callable[[int, int], None]
+
+PRUNE_RATIOS = (0.0, 0.25, 0.5)
+SECONDS_PER_MODEL = 0.6
+# Assumed until the first batch was timed: building, exporting and loading a network, beside timing it.
+EXPORT_S = {"fp32": 0.3, "fp16": 0.5, "bf16": 0.5, "int8": 1.2}
+BATCH = 24
+MOST_CANDIDATES = 160  # per precision: more hardly helps
+_START_S = 3.0
+
+
+def from_measurements(
+    device: Device,
+    measurements: Iterable[Measurement],
+    *,
+    precision: str | None = None,
+    n_outputs: int = 10,
+    source: str = "own measurements",
+    licence: str = "not published",
+    seed: int = 0,
+) -> LinearGpPredictor:
+    """Fit a predictor to measurements of one precision.
+
+    Unstable measurements are left out, and repeated ones of a candidate averaged.
+
+    Args:
+        device: what was measured; its channel multiple decides what pruning left.
+        measurements: all under the same conditions.
+        precision: which to take of a file that has several; None: there must be only one.
+        n_outputs: number of classes of the networks.
+        source, licence: for the card.
+        seed: of the folds that the card's figures are held out by.
+    Raises:
+        MeasurementError: conditions are mixed, repeated measurements disagree, latencies are constant or of mixed
+            units, or nothing stable is left.
+        InvalidArchitectureError: an architecture is not in its space.
+    """
+    samples = prepare(measurements, device=device.name, precision=precision)
+    networks = _networks(samples, device, n_outputs)
+    samples.check_against(networks)
+    first = samples.first
+    origin = Origin(
+        device=device.name, runtime=first.runtime, runtime_version=first.runtime_version, precision=first.precision,
+        batch=first.batch, threads=first.threads, power_mode=first.power_mode, statistic=samples.statistic,
+        source=source, licence=licence, spaces=samples.spaces, input_shapes=samples.input_shapes,
+    )  # fmt: skip
+    return fit_predictor(networks, samples.latency_ms, origin, rng=np.random.default_rng(seed))
+
+
+def predictors_from_measurements(
+    device: Device, measurements: Iterable[Measurement], *, n_outputs: int = 10, seed: int = 0
+) -> dict[str, LinearGpPredictor]:
+    """One predictor for each precision in the measurements; see `from_measurements`."""
+    kept = list(measurements)
+    wanted = [p for p in device.precisions if any(m.precision == p for m in kept)]
+    wanted += sorted({m.precision for m in kept} - set(wanted))
+    if not wanted:
+        prepare(kept, device=device.name, precision=None)  # raises: there is nothing
+    return {p: from_measurements(device, kept, precision=p, n_outputs=n_outputs, seed=seed) for p in wanted}
+
+
+def calibrate_local(
+    device: Device,
+    space: SearchSpace,
+    task_like: TaskLike,
+    precisions: Sequence[str],
+    *,
+    threads: int,
+    budget_s: float = 120.0,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> dict[str, LatencyPredictor]:
+    """Predictors of this machine for a space: from the cache, or measured now and kept there.
+
+    Args:
+        device: a local one.
+        space, task_like: whose networks are measured.
+        precisions: what is needed.
+        threads: of a running network.
+        budget_s: about how long measuring may take; at least one network per precision is measured.
+        on_progress: called with (steps done, all steps).
+    Returns:
+        precision -> predictor, in the order of `precisions`.
+    Raises:
+        MeasurementError: the device is not this machine, or nothing stable could be measured in a precision.
+    """
+    bound = space.for_task(task_like)
+    known = _cached(device, bound, task_like, threads)
+    missing = [precision for precision in precisions if precision not in known]
+    if missing:
+        measured, reasons = _measure(device, bound, task_like, missing, threads, budget_s, seed, on_progress)
+        _check_measured(device, space, missing, measured, reasons)
+        for precision in missing:
+            predictor = from_measurements(
+                device, measured, precision=precision, n_outputs=task_like.n_outputs, seed=seed,
+                source=f"calibrated on this machine ({machine_name()})", licence="own measurements",
+            )  # fmt: skip
+            save_predictor(predictor, local=True)
+            known[precision] = predictor
+    return {precision: known[precision] for precision in precisions}
+
+
+def _check_measured(
+    device: Device, space: SearchSpace, precisions: Sequence[str], measured: Sequence[Measurement], reasons: list[str]
+) -> None:
+    for precision in precisions:
+        if not any(m.precision == precision and m.stable is not False for m in measured):
+            why = f": {reasons[0]}" if reasons else ""
+            raise MeasurementError(
+                f"no {precision} network of space {space.name!r} could be measured on {device.name}{why}; "
+                "try again on an idle machine, or leave the precision out with --precision"
+            )
+
+
+def draw_candidates(
+    space: SearchSpace, precisions: Sequence[str], count: int, *, rng: np.random.Generator
+) -> list[Candidate]:
+    """Networks that span a space: smallest, largest, smallest and pruned, then random ones, every other pruned.
+
+    Args:
+        space: bound to the task.
+        count: of each precision.
+    """
+    drawn = []
+    for number in range(count):
+        for precision in precisions:
+            fixed = space.smallest() if number in (0, 2) else space.largest() if number == 1 else None
+            ratios = {} if number % 2 or number == 0 else {s: PRUNE_RATIOS[int(rng.integers(3))] for s in space.stages}
+            if number == 2:  # the least work that the space has
+                ratios = dict.fromkeys(space.stages, PRUNE_RATIOS[-1])
+            drawn.append(Candidate(fixed or space.sample(rng), CompressionPlan.of(precision, ratios)))
+    return drawn
+
+
+def _cached(device: Device, space: SearchSpace, task: TaskLike, threads: int) -> dict[str, LatencyPredictor]:
+    version = load_plugin("runtime", device.runtime)().version()
+    found = find_predictors(
+        device, space=space.name, input_shape=tuple(task.input_shape), threads=threads, runtime_version=version
+    )
+    return {
+        precision: predictor
+        for precision, predictor in found.items()
+        if space.name in predictor.card.spaces
+        and tuple(task.input_shape) in predictor.card.input_shapes
+        and predictor.card.runtime_version == version
+        and predictor.card.threads == threads
+    }
+
+
+def _measure(
+    device: Device,
+    space: SearchSpace,
+    task: TaskLike,
+    precisions: Sequence[str],
+    threads: int,
+    budget_s: float,
+    seed: int,
+    on_progress: Progress | None,
+) -> tuple[list[Measurement], list[str]]:
+    """Measure in batches, as many as the time allows; and the reasons of failures."""
+    end = time.monotonic() + 0.92 * budget_s  # the rest is for fitting
+    each_s = SECONDS_PER_MODEL + float(np.mean([EXPORT_S.get(p, 1.0) for p in precisions]))
+    report = on_progress or (lambda done, total: None)
+    count = int(np.clip((budget_s - _START_S) / each_s / len(precisions), 1, MOST_CANDIDATES))
+    waiting = draw_candidates(space, precisions, count, rng=np.random.default_rng(seed))
+    measured: list[Measurement] = []
+    reasons: list[str] = []
+    done = 0
+    while waiting and (done == 0 or time.monotonic() < end):
+        fits = int((end - time.monotonic() - _START_S) / each_s)
+        size = max(min(BATCH, fits), len(precisions) if done == 0 else 0)
+        if size == 0:
+            break
+        batch, waiting = waiting[:size], waiting[size:]
+        started, total = time.monotonic(), done + size + min(len(waiting), max(fits - size, 0))
+        results = collect(
+            space, task, device, batch, threads=threads, seconds_per_model=SECONDS_PER_MODEL,
+            on_progress=lambda steps, _, done=done, total=total: report(2 * done + steps, 2 * total),  # type: ignore[misc]
+        )  # fmt: skip
+        each_s = max((time.monotonic() - started - _START_S / 2) / size, 0.05)
+        done += size
+        measured += [result for result in results if isinstance(result, Measurement)]
+        reasons += [result.reason for result in results if not isinstance(result, Measurement)]
+    report(2 * done, 2 * done)
+    return measured, reasons
+
+
+def _networks(samples: Samples, device: Device, n_outputs: int) -> list[OpList]:
+    spaces = {name: load_plugin("space", name) for name in samples.spaces}
+    networks = []
+    for candidate, shape in zip(samples.candidates, samples.shapes, strict=True):
+        unbound = spaces[candidate.architecture.space]
+        known = shape or unbound.input_shape
+        if known is None:
+            raise MeasurementError(
+                f"candidate {candidate.id}: the record has no input_shape, and space {unbound.name!r} has no "
+                "fixed one; measure again with `hwnas measure`"
+            )
+        task = TaskShape(tuple(known), n_outputs)
+        bound = unbound.for_task(task)
+        bound.check(candidate.architecture)
+        networks.append(operations(bound, candidate, task, multiple=device.channel_multiple))
+    return networks

@@ -1,0 +1,1 @@
+"""Measuring exported models on a device."""

@@ -1,0 +1,255 @@
+"""Measure model files on this machine: a fresh agent process, all models interleaved over many rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.measurement import Measurement
+from hwnas.errors import ConfigError, MeasurementError
+from hwnas.measure.process import AgentDiedError, AgentProcess, AgentRefusedError, AgentTimeoutError, local_command
+from hwnas.measure.protocol import Budget, RoundPlan, WarmUp, judge, plan_rounds, schedule, warm_up
+
+__all__ = ["RUNTIMES", "MeasureItem", "MeasurementFailure", "Progress", "measure_files"]
+
+RUNTIMES = ("onnxruntime",)  # that the agent can time
+GROUP = 64  # models loaded at once
+RELOAD_CALLS = 10  # thrown away after a model was loaded again between rounds
+MAX_REPEATS = 2  # more passes over models that were not stable
+WARM_UP_SHARE = 0.15  # of the progress bar
+LOAD_TIMEOUT_S, ANSWER_TIMEOUT_S = 120.0, 30.0
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureItem:
+    """A model file to measure.
+
+    Attributes:
+        candidate: what the file is a network of.
+        path: the file.
+        precision: what it computes in.
+        input_shape: without the batch; it is measured at batch 1.
+    """
+
+    candidate: Candidate
+    path: Path
+    precision: str
+    input_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementFailure:
+    """A candidate that could not be measured, and why."""
+
+    candidate: Candidate
+    reason: str
+
+
+@dataclass(slots=True)
+class _Job:
+    """One item and what is known of it so far."""
+
+    item: MeasureItem
+    key: str
+    warm: WarmUp | None = None
+    plan: RoundPlan | None = None
+    rounds: list[tuple[float, ...]] = field(default_factory=list)
+    failure: str | None = None
+
+
+class _Session:
+    """An agent that is started again when it dies, with the models that it has loaded."""
+
+    def __init__(self, command: Sequence[str], threads: int) -> None:
+        self._command, self._threads = command, threads
+        self._agent = AgentProcess(command, threads=threads)
+        self._loaded: set[str] = set()
+
+    def __enter__(self) -> _Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._agent.close()
+
+    def info(self) -> dict[str, Any]:
+        """Conditions of the machine; empty if the agent has just died."""
+        try:
+            return self._agent.ask({"op": "info"}, timeout_s=LOAD_TIMEOUT_S)
+        except (AgentDiedError, AgentTimeoutError):
+            self._restart()
+            return {}
+
+    def run(self, job: _Job, calls: int, discard: int = 0) -> list[float]:
+        """Durations of `calls` calls in ms. A dead agent is started again and asked once more.
+
+        Raises:
+            MeasurementError: the model cannot be loaded or run, hangs, or ended the agent twice.
+        """
+        for last in (False, True):
+            try:
+                return self._try(job, calls, discard)
+            except AgentDiedError:
+                self._restart()
+                if last:
+                    raise
+            except AgentTimeoutError:
+                self._restart()
+                raise
+        raise AssertionError("the loop returns or raises")
+
+    def _try(self, job: _Job, calls: int, discard: int) -> list[float]:
+        if job.key not in self._loaded:
+            path, shape = str(job.item.path), [1, *job.item.input_shape]
+            load = {"op": "load", "model": job.key, "path": path, "threads": self._threads, "input_shape": shape}
+            self._agent.ask(load, timeout_s=LOAD_TIMEOUT_S)
+            self._loaded.add(job.key)
+            discard = max(discard, RELOAD_CALLS) if job.rounds else discard
+        expected_s = (calls + discard) * (job.warm.call_ms if job.warm else 0.0) / 1000
+        request = {"op": "run", "model": job.key, "calls": calls, "discard": discard}
+        answer = self._agent.ask(request, timeout_s=ANSWER_TIMEOUT_S + 20 * expected_s)
+        return [float(value) for value in answer["samples_ms"]]
+
+    def _restart(self) -> None:
+        self._agent.close()
+        self._loaded.clear()
+        self._agent = AgentProcess(self._command, threads=self._threads)
+
+
+def measure_files(
+    items: Sequence[MeasureItem],
+    *,
+    device: str,
+    runtime: str,
+    threads: int,
+    seconds_per_model: float,
+    on_progress: Progress | None = None,
+    seed: int = 0,
+    command: Sequence[str] | None = None,
+) -> list[Measurement | MeasurementFailure]:
+    """Measure latency at batch 1 in a fresh process; models are interleaved over at least 12 rounds each.
+
+    A model that cannot be loaded, crashes (twice) or hangs becomes a failure, and the others go on. Models whose
+    10th percentile is not supported are timed again, as far as half of the planned time allows; what is then still
+    unstable is marked so, with all its samples.
+
+    Args:
+        device: name that the measurements carry.
+        runtime: one of `RUNTIMES`.
+        threads: of each model.
+        seconds_per_model: about what one model costs, warm-up included; 1 or more gives good numbers.
+        on_progress: called with (models done, all models); models of a group advance together.
+        seed: of the order of rounds.
+        command: what starts the agent; by default agent.py with this Python.
+    Returns:
+        One result an item, in the order of `items`.
+    Raises:
+        ConfigError: an argument is out of range.
+        MeasurementError: the agent cannot be started.
+    """
+    if runtime not in RUNTIMES:
+        raise ConfigError(f"runtime {runtime!r} cannot be timed here; allowed: {', '.join(RUNTIMES)}")
+    if threads < 1 or not seconds_per_model > 0:
+        raise ConfigError(
+            f"threads must be >= 1 and seconds_per_model > 0, got threads={threads}, "
+            f"seconds_per_model={seconds_per_model}"
+        )
+    rng, done = np.random.default_rng(seed), 0
+    results: dict[int, Measurement | MeasurementFailure] = {}
+    # Random groups: models that are neighbours in `items` are often alike, and groups have different times of day.
+    order = [int(index) for index in rng.permutation(len(items))]
+    for start in range(0, len(order), GROUP):
+        indices = order[start : start + GROUP]
+        jobs = [_Job(items[index], str(index)) for index in indices]
+
+        def report(share: float, done: int = done, size: int = len(indices)) -> None:
+            if on_progress is not None:
+                on_progress(done + int(share * size), len(items))
+
+        with _Session(command or local_command(), threads) as session:
+            conditions = _measure_group(session, jobs, Budget(seconds_per_model), rng, report)
+        results |= {i: _result(job, conditions, device, runtime, threads) for i, job in zip(indices, jobs, strict=True)}
+        done += len(indices)
+    return [results[index] for index in range(len(items))]
+
+
+def _measure_group(
+    session: _Session, jobs: list[_Job], budget: Budget, rng: np.random.Generator, report: Callable[[float], None]
+) -> dict[str, Any]:
+    """Warm up, time and, where needed, repeat; fills the jobs and returns the conditions of the machine."""
+    for number, job in enumerate(jobs, start=1):
+        _attempt(job, lambda job=job: _warm_up(session, job, budget))  # type: ignore[misc]
+        report(WARM_UP_SHARE * number / len(jobs))
+    conditions = session.info()
+    _time_rounds(session, jobs, rng, lambda share: report(WARM_UP_SHARE + (1 - WARM_UP_SHARE) * share))
+    passes_left = max(MAX_REPEATS, math.ceil(len(jobs) / 2))
+    for _ in range(MAX_REPEATS):
+        unstable = [job for job in jobs if job.failure is None and not judge(job.rounds).stable][:passes_left]
+        if not unstable:
+            break
+        passes_left -= len(unstable)
+        _time_rounds(session, unstable, rng, lambda share: None)
+    report(1.0)
+    return conditions
+
+
+def _attempt(job: _Job, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except (AgentDiedError, AgentRefusedError, AgentTimeoutError) as error:
+        job.failure = str(error)
+
+
+def _warm_up(session: _Session, job: _Job, budget: Budget) -> None:
+    job.warm = warm_up(lambda calls: session.run(job, calls), budget)
+    job.plan = plan_rounds(job.warm.call_ms, budget)
+
+
+def _time_rounds(
+    session: _Session, jobs: Sequence[_Job], rng: np.random.Generator, report: Callable[[float], None]
+) -> None:
+    """Add one pass of rounds to every job that has not failed, interleaved."""
+
+    def one_round(job: _Job) -> None:
+        if job.plan is not None:
+            job.rounds.append(tuple(session.run(job, job.plan.calls, job.plan.discard)))
+
+    order = schedule([job.plan.rounds if job.plan else 0 for job in jobs], rng)
+    for number, index in enumerate(order, start=1):
+        if jobs[index].failure is None:
+            _attempt(jobs[index], lambda job=jobs[index]: one_round(job))  # type: ignore[misc]
+        report(number / len(order))
+
+
+def _result(
+    job: _Job, conditions: dict[str, Any], device: str, runtime: str, threads: int
+) -> Measurement | MeasurementFailure:
+    if job.failure is not None or job.warm is None:
+        return MeasurementFailure(job.item.candidate, job.failure or "not measured")
+    try:
+        return Measurement(
+            candidate=job.item.candidate,
+            device=device,
+            runtime=runtime,
+            runtime_version=conditions.get("runtime_version"),
+            samples_ms=tuple(job.rounds),
+            stable=judge(job.rounds).stable,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            precision=job.item.precision,
+            threads=threads,
+            warmup=job.warm.calls,
+            clock_mhz=conditions.get("clock_mhz"),
+            temperature_c=conditions.get("temperature_c"),
+            power_mode=conditions.get("governor"),
+            input_shape=tuple(job.item.input_shape),
+        )
+    except MeasurementError as error:
+        return MeasurementFailure(job.item.candidate, str(error))

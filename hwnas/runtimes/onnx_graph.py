@@ -1,0 +1,97 @@
+"""What is done to an ONNX graph after the export: int8 and fp16 conversion, metadata, and a description of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["describe", "quantize_int8", "to_fp16", "write_metadata"]
+
+# Elements of one calibration feed; all samples in one feed would need the activations of all at once.
+_FEED_ELEMENTS = 2_000_000
+_FEED_SAMPLES = 64
+
+
+class _Feeds:
+    """Calibration samples in batches, as onnxruntime's calibrator asks for them."""
+
+    def __init__(self, name: str, samples: NDArray[np.float32]) -> None:
+        step = max(1, min(_FEED_SAMPLES, _FEED_ELEMENTS // max(1, math.prod(samples.shape[1:]))))
+        self._feeds: Iterator[dict[str, NDArray[np.float32]]] = iter(
+            [{name: np.ascontiguousarray(samples[i : i + step])} for i in range(0, len(samples), step)]
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._feeds, None)
+
+
+def quantize_int8(
+    source: Path, target: Path, samples: NDArray[np.float32], *, input_name: str, reduce_range: bool
+) -> None:
+    """Static QDQ quantization: int8 weights per channel, uint8 activations, ranges from minimum and maximum.
+
+    Args:
+        source: fp32 file; `target`: the file to write.
+        samples: `n x input_shape`, n >= 1.
+        reduce_range: keep weights in 7 bits, for CPUs whose u8 x s8 sums saturate at 16 bits.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = target.with_suffix(".prepared.onnx")
+    # Symbolic shape inference is for transformers; on convolutional networks it finds nothing more.
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared),
+        str(target),
+        _Feeds(input_name, samples),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        reduce_range=reduce_range,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+
+
+def to_fp16(source: Path, target: Path) -> None:
+    """Weights and operations in fp16, input and output in fp32."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = onnx.load(str(source))
+    onnx.save(convert_float_to_float16(model, keep_io_types=True), str(target))
+
+
+def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:
+    """Replace the text pairs in the file's own metadata."""
+    import onnx
+
+    model = onnx.load(str(path))
+    del model.metadata_props[:]
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, str(path))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Opset, IR version, number of nodes by operator, and the range of the int8 weights (None without any)."""
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    model = onnx.load(str(path))
+    int8 = [numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.INT8]
+    values = [array for array in int8 if array.size]
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    return {
+        "opset": opset,
+        "ir_version": model.ir_version,
+        "nodes": dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
+        "weight_range": [int(min(map(np.min, values))), int(max(map(np.max, values)))] if values else None,
+    }

@@ -1,0 +1,83 @@
+"""`hwnas.search(...)`: the same search as the command line's, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hwnas.core.space import SearchSpace
+from hwnas.core.task import Task
+from hwnas.search.config import SearchConfig
+from hwnas.search.events import Listener
+from hwnas.search.result import SearchResult
+from hwnas.search.run import run_search
+
+__all__ = ["search"]
+
+
+def search(
+    *,
+    device: str | Sequence[str],
+    space: str | SearchSpace | None = None,
+    task: str | Task = "digits",
+    data: str | Path | None = None,
+    trials: int | None = None,
+    time_s: float | None = None,
+    max_latency_ms: float | None = None,
+    max_size_mb: float | None = None,
+    precision: str | Sequence[str] | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    storage: str | None = None,
+    resume: bool = False,
+    n_front: int = 8,
+    sampler: str = "tpe",
+    listener: Listener | None = None,
+) -> SearchResult:
+    """Search for the models that are fastest and most accurate on a device.
+
+    Args:
+        device: name or alias of the target, such as "jetson" or "cpu" (this machine).
+        space: name of a search space, or one of your own; None takes the one that the device's predictor covers best.
+        task: name of a task, or data of your own.
+        data: the task's folder or file, where it needs one.
+        trials: candidates to evaluate; None: 300, or as many as `time_s` allows.
+        time_s: seconds for everything; None: no limit.
+        max_latency_ms: hard limit of the predicted latency.
+        max_size_mb: hard limit of the weights' size, in 1e6 bytes.
+        precision: one or several of the device's precisions; None: all.
+        seed: of everything that is random.
+        out: the run folder; None: a new one under `runs/`.
+        storage: Optuna storage URL; None: a journal in the run folder.
+        resume: go on with the run in `out`.
+        n_front: models to finish and export.
+        sampler: "tpe", "nsga2", "nsga3", "gp" or "random".
+        listener: is told of each step; None: silence.
+    Returns:
+        The front, its report and its files.
+    Raises:
+        HwnasError: whatever is wrong with the settings, the data or the device, in one line.
+    """
+    config = SearchConfig(
+        devices=(device,) if isinstance(device, str) else tuple(device),
+        space=space.name if isinstance(space, SearchSpace) else space,
+        task=task.name if isinstance(task, Task) else task,
+        data=None if data is None else Path(data),
+        n_trials=trials,
+        time_s=time_s,
+        max_latency_ms=max_latency_ms,
+        max_size_mb=max_size_mb,
+        precisions=(precision,) if isinstance(precision, str) else None if precision is None else tuple(precision),
+        seed=seed,
+        out=None if out is None else Path(out),
+        storage=storage,
+        resume=resume,
+        n_front=n_front,
+        sampler=sampler,
+    )
+    return run_search(
+        config,
+        listener,
+        space=space if isinstance(space, SearchSpace) else None,
+        task=task if isinstance(task, Task) else None,
+    )

@@ -1,0 +1,136 @@
+"""Hard budgets: checked from the predictor alone, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.predictor import LatencyPredictor, Prediction
+from hwnas.errors import ConfigError, InfeasibleBudgetError
+from hwnas.search.joint import JointSpace
+
+__all__ = ["Budget", "Scorer"]
+
+
+@dataclass
+class Scorer:
+    """Predicted latency of candidates, by the predictor of each one's precision."""
+
+    joint: JointSpace
+    predictors: Mapping[str, LatencyPredictor]
+    _known: dict[Candidate, Prediction] = field(default_factory=dict)
+
+    def predict(self, candidate: Candidate) -> Prediction:
+        """Latency of one candidate; kept, so that asking twice costs once."""
+        if candidate not in self._known:
+            if len(self._known) > 100_000:
+                self._known.clear()
+            predictor = self.predictors[candidate.compression.precision]
+            self._known[candidate] = predictor.predict([self.joint.operations(candidate)])[0]
+        return self._known[candidate]
+
+    def size_mb(self, candidate: Candidate) -> float:
+        """Bytes of weights at the candidate's precision, in 1e6 bytes."""
+        return sum(op.weight_bytes for op in self.joint.operations(candidate)) / 1e6
+
+
+@dataclass
+class Budget:
+    """The hard limits of a search.
+
+    Attributes:
+        scorer: predicts latency and size.
+        max_latency_ms, max_size_mb: None is no limit.
+        fastest_ms, smallest_mb: the best values seen so far, for the message when nothing fits.
+    """
+
+    scorer: Scorer
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    fastest_ms: float = math.inf
+    smallest_mb: float = math.inf
+
+    def excess(self, candidate: Candidate) -> float:
+        """By how much a candidate breaks its budgets: 0.0 is within, 0.5 is half as much again as allowed."""
+        latency_ms = self.scorer.predict(candidate).latency_ms
+        self.fastest_ms = min(self.fastest_ms, latency_ms)
+        over = 0.0 if self.max_latency_ms is None else max(0.0, latency_ms / self.max_latency_ms - 1)
+        if self.max_size_mb is not None:
+            size_mb = self.scorer.size_mb(candidate)
+            self.smallest_mb = min(self.smallest_mb, size_mb)
+            over += max(0.0, size_mb / self.max_size_mb - 1)
+        return over
+
+    def descend(
+        self,
+        start: Candidate,
+        rng: np.random.Generator,
+        *,
+        is_wanted: Callable[[Candidate], bool],
+        max_steps: int = 400,
+    ) -> Candidate | None:
+        """Change a candidate step by step until it is within the budgets and wanted; None if that fails.
+
+        A step changes up to three random choices and is kept if the candidate breaks the budgets less. Each step
+        costs one prediction.
+        """
+        joint, here, over = self.scorer.joint, start, self.excess(start)
+        for _ in range(max_steps):
+            if over == 0 and is_wanted(here):
+                return here
+            there = joint.mutate(here, rng, int(rng.integers(1, 4)))
+            if joint.accepts(there) and ((excess := self.excess(there)) < over or excess == 0):
+                here, over = there, excess
+        return here if over == 0 and is_wanted(here) else None
+
+    def find(
+        self,
+        start: Candidate | None,
+        rng: np.random.Generator,
+        *,
+        seen: Container[Candidate],
+        max_starts: int = 10,
+    ) -> Candidate | None:
+        """A candidate within the budgets that was not seen, near `start` first, then anywhere; None if none is found."""
+        for attempt in range(max_starts):
+            origin = start if attempt == 0 and start is not None else self.scorer.joint.sample(rng)
+            if self.scorer.joint.accepts(origin):
+                found = self.descend(origin, rng, is_wanted=lambda candidate: candidate not in seen)
+                if found is not None:
+                    return found
+        return None
+
+    def require_feasible(self, rng: np.random.Generator) -> None:
+        """Make sure that at least one candidate fits.
+
+        Raises:
+            InfeasibleBudgetError: none was found; the message names the budget and the best value seen.
+            ConfigError: a budget is given that no predictor can check.
+        """
+        if self.max_latency_ms is None and self.max_size_mb is None:
+            return
+        if not self.scorer.predictors:
+            raise ConfigError("a budget needs a latency predictor; calibrate the device first")
+        if self.find(self.smallest(), rng, seen=()) is not None:
+            return
+        parts = []
+        if self.max_latency_ms is not None:
+            parts.append(f"latency: asked for {self.max_latency_ms:g} ms, fastest seen {self.fastest_ms:.4g} ms (predicted)")
+        if self.max_size_mb is not None:
+            parts.append(f"size: asked for {self.max_size_mb:g} MB, smallest seen {self.smallest_mb:.4g} MB")
+        name = self.scorer.joint.space.name
+        raise InfeasibleBudgetError(
+            f"no candidate of space {name!r} meets the budget; {'; '.join(parts)}. Raise the limit or change --space"
+        )
+
+    def smallest(self) -> Candidate:
+        """The cheapest architecture at the precision that makes it fastest."""
+        joint = self.scorer.joint
+        architecture = joint.space.smallest()
+        values = dict(architecture) | {c.label: c.options[-1] for c in joint.choices[len(joint.space.choices) :]}
+        options = [joint.candidate(values | {"precision": precision}) for precision in joint.precisions]
+        return min(options, key=lambda candidate: self.scorer.predict(candidate).latency_ms)

@@ -1,0 +1,107 @@
+"""The settings of a search; the command line, the API and config.json build the same object."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hwnas.errors import ConfigError, nearest
+
+__all__ = ["SAMPLERS", "SearchConfig"]
+
+SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """What to search for, and with how much effort.
+
+    Attributes:
+        devices: names or aliases of the target devices.
+        space: name of the search space; None takes the one that the device's predictor covers best.
+        task: name of the task.
+        data: the task's data folder or file, where it needs one.
+        n_trials: evaluations of candidates; None: 300, or as many as `time_s` allows.
+        time_s: seconds for everything, calibration and finishing included; None: no limit.
+        max_latency_ms: hard limit of the predicted latency; checked before anything is trained.
+        max_size_mb: hard limit of the weights' size at the candidate's precision, in 1e6 bytes.
+        precisions: which of the device's precisions to search; None: all.
+        seed: of everything that is random.
+        out: the run folder; None: a new one under `runs/`.
+        storage: Optuna storage URL; None: a journal file in the run folder.
+        resume: go on with the run in `out` (or with the last unfinished one of the same settings).
+        n_front: models to finish and export.
+        sampler: one of `SAMPLERS`.
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    devices: tuple[str, ...]
+    space: str | None = None
+    task: str = "digits"
+    data: Path | None = None
+    n_trials: int | None = None
+    time_s: float | None = None
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    precisions: tuple[str, ...] | None = None
+    seed: int = 0
+    out: Path | None = None
+    storage: str | None = None
+    resume: bool = False
+    n_front: int = 8
+    sampler: str = "tpe"
+
+    def __post_init__(self) -> None:
+        if not self.devices:
+            raise ConfigError("a search needs a device; pass --device NAME, and see `hwnas devices`")
+        if len(self.devices) > 1:
+            raise ConfigError(
+                f"this version searches for one device at a time, got {', '.join(self.devices)}; run one search a device"
+            )
+        if self.sampler not in SAMPLERS:
+            guess = nearest(self.sampler, SAMPLERS)
+            hint = f" Did you mean {guess!r}?" if guess else ""
+            raise ConfigError(f"no sampler named {self.sampler!r};{hint} allowed: {', '.join(SAMPLERS)}")
+        for name, least in (("n_trials", 1), ("n_front", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name} must be at least {least}, got {value}")
+        for name in ("time_s", "max_latency_ms", "max_size_mb"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} must be a number above 0, got {value}")
+
+    @property
+    def trials_wanted(self) -> int | None:
+        """Evaluations asked for; None: as many as the time allows."""
+        return self.n_trials if self.n_trials is not None or self.time_s is not None else 300
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `config.json`."""
+        raw = asdict(self)
+        for name in ("data", "out"):
+            raw[name] = None if raw[name] is None else str(raw[name])
+        for name in ("devices", "precisions"):
+            raw[name] = None if raw[name] is None else list(raw[name])
+        return raw
+
+    @classmethod
+    def from_mapping(cls, raw: Mapping[str, Any]) -> SearchConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: a setting is unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(raw.keys() - known):
+            raise ConfigError(f"unknown settings {unknown}; known: {sorted(known)}")
+        values = dict(raw)
+        for name in ("data", "out"):
+            values[name] = None if values.get(name) is None else Path(values[name])
+        for name in ("devices", "precisions"):
+            values[name] = None if values.get(name) is None else tuple(values[name])
+        return cls(**values)

@@ -1,0 +1,174 @@
+"""Finishing: the front's candidates become trained, exported, checked files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import nn
+
+from hwnas.compress.distill import fine_tune
+from hwnas.core.candidate import Candidate
+from hwnas.core.evaluation import Evaluation
+from hwnas.core.pareto import is_non_dominated, spread_out
+from hwnas.core.runtime import Runtime
+from hwnas.core.task import Split, Task
+from hwnas.errors import RunFolderError, SchemaError
+from hwnas.export.bundle import MANIFEST, SCHEMA, evaluate_file, export_bundle
+from hwnas.export.verify import verify_file
+from hwnas.search.loop import costs_of
+from hwnas.search.study import Evaluated
+from hwnas.store import inside, read_json
+
+__all__ = ["Finished", "Finisher", "NetworkSource", "finishing_order"]
+
+
+class NetworkSource(Protocol):
+    """What finishing needs of an evaluator."""
+
+    def network(self, candidate: Candidate) -> nn.Module:
+        """The best weights known for a candidate, on the CPU in eval mode, at full precision."""
+
+    def teacher(self) -> nn.Module | None:
+        """The network that teaches in distillation; None: labels alone teach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A model whose file exists.
+
+    Attributes:
+        candidate: what it is.
+        manifest: of its bundle.
+        test: accuracy of the file on the test split.
+        validation: accuracy of the file on the validation split.
+    """
+
+    candidate: Candidate
+    manifest: dict[str, Any]
+    test: Evaluation
+    validation: Evaluation
+
+
+def finishing_order(records: Sequence[Evaluated], count: int) -> list[Evaluated]:
+    """The front's candidates, `count` evenly spread ones first, then the rest of it, then what lies just behind it."""
+    rest = [record for record in records if record.accuracy is not None]
+    order: list[Evaluated] = []
+    while rest and len(order) < 3 * count:
+        keep = is_non_dominated(costs_of(rest))
+        layer = [record for record, ok in zip(rest, keep, strict=True) if ok]
+        rest = [record for record, ok in zip(rest, keep, strict=True) if not ok]
+        chosen = set(spread_out(costs_of(layer), count))
+        order += [layer[index] for index in sorted(chosen)]
+        order += [record for index, record in enumerate(layer) if index not in chosen]
+    return order
+
+
+@dataclass
+class Finisher:
+    """Fine-tunes, exports and reads the accuracy of candidates; a finished one is not done again.
+
+    Attributes:
+        source: trained networks.
+        task: its test split is read here, and nowhere else.
+        runtime: exports and runs.
+        folder: the run folder.
+        cpu_flags: of the target's CPU.
+        epochs: of fine-tuning, at most.
+        seed: of fine-tuning.
+        learning_rate: of fine-tuning.
+    """
+
+    source: NetworkSource
+    task: Task
+    runtime: Runtime
+    folder: Path
+    cpu_flags: frozenset[str]
+    epochs: int
+    seed: int
+    learning_rate: float = 1e-3
+    _teacher: nn.Module | None = None
+    _has_teacher: bool = False
+
+    def finish(self, candidate: Candidate, *, stop_after_s: float | None = None) -> Finished:
+        """Make one model, or read it back if an earlier session made it.
+
+        Args:
+            stop_after_s: seconds after which fine-tuning takes no further step.
+        Raises:
+            RuntimeExportError: the runtime refused the model.
+            TrainingError: the loss is not finite.
+        """
+        made = self.known(candidate)
+        if made is not None:
+            return made
+        if not self._has_teacher:
+            self._teacher, self._has_teacher = self.source.teacher(), True
+        start, precision = time.monotonic(), candidate.compression.precision
+        tuned = fine_tune(
+            self.source.network(candidate),
+            self.task,
+            epochs=self.epochs,
+            lr=self.learning_rate,
+            teacher=self._teacher,
+            seed=self.seed,
+            stop_after_s=stop_after_s,
+        )
+        manifest = export_bundle(
+            tuned.model,
+            candidate,
+            self.task,
+            runtime=self.runtime,
+            precision=precision,
+            folder=self.folder,
+            cpu_flags=self.cpu_flags,
+            extra={
+                "fine_tuning": {
+                    "epochs": tuned.epochs,
+                    "distilled": self._teacher is not None,
+                    "validation_accuracy_before": tuned.initial_accuracy,
+                    "validation_accuracy_after": tuned.accuracy,
+                    "seed": self.seed,
+                }
+            },
+            read_accuracy=lambda path: self._accuracies(path, precision, start),
+        )
+        return self._finished(candidate, manifest)
+
+    def _accuracies(self, path: Path, precision: str, start: float) -> dict[str, Any]:
+        """Accuracy of the file on both splits, as blocks of the manifest."""
+        found = {}
+        for name, split in (("validation", self.task.validation), ("test", self.task.test)):
+            found[name] = self._accuracy(path, name, split, precision, start).to_json()
+        return found
+
+    def _accuracy(self, path: Path, name: str, split: Split, precision: str, start: float) -> Evaluation:
+        value = evaluate_file(path, self.runtime, split, self.task.preprocessing, 1)
+        return Evaluation(value, len(split), name, precision, "deployed-file", time.monotonic() - start)
+
+    def _finished(self, candidate: Candidate, manifest: dict[str, Any]) -> Finished:
+        blocks = manifest["accuracy"]
+        test, validation = Evaluation.from_json(blocks["test"]), Evaluation.from_json(blocks["validation"])
+        return Finished(candidate, manifest, test, validation)
+
+    def known(self, candidate: Candidate) -> Finished | None:
+        """The model, if an earlier session finished it and its file is as it was."""
+        path = self.folder / "models" / candidate.id / MANIFEST
+        if not path.exists():
+            return None
+        try:
+            manifest = read_json(path, schema=SCHEMA)
+            verify_file(inside(self.folder, manifest["artifact"]["path"]), manifest["artifact"]["sha256"])
+            return self._finished(candidate, manifest)
+        except (RunFolderError, SchemaError, KeyError, TypeError):
+            return None  # half-made or damaged: made again
+
+
+def non_dominated(latency_ms: Sequence[float], accuracy: Sequence[float]) -> list[bool]:
+    """Which models no other one beats; of equal ones the first."""
+    costs = np.array([latency_ms, [1 - value for value in accuracy]], dtype=np.float64).T.reshape(-1, 2)
+    return [bool(keep) for keep in is_non_dominated(costs)]

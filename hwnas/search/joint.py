@@ -1,0 +1,113 @@
+"""The joint space: architecture, precision and pruning as one set of choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from hwnas.core.architecture import Architecture, Value
+from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
+from hwnas.core.ops import OpList
+from hwnas.core.space import Choice, SearchSpace
+from hwnas.core.task import TaskLike
+from hwnas.trace import operations
+
+__all__ = ["PRUNE_RATIOS", "JointSpace"]
+
+PRUNE_RATIOS = (0.0, 0.25, 0.5)
+PRECISION = "precision"
+PRUNE = "prune."
+
+
+@dataclass(frozen=True)
+class JointSpace:
+    """Candidates as flat label -> value.
+
+    Attributes:
+        space: bound to the task.
+        task: its shapes.
+        precisions: that may be chosen.
+        multiple: the device's friendly channel multiple.
+    """
+
+    space: SearchSpace
+    task: TaskLike
+    precisions: tuple[str, ...]
+    multiple: int
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Architecture choices, then precision, then a prune ratio a stage."""
+        prune = [Choice(PRUNE + stage, PRUNE_RATIOS) for stage in self.space.stages]
+        return (*self.space.choices, Choice(PRECISION, self.precisions), *prune)
+
+    def candidate(self, values: Mapping[str, Value]) -> Candidate:
+        """The candidate that these values describe, in its canonical form (see `canonical`)."""
+        own = {choice.label: values[choice.label] for choice in self.space.choices}
+        ratios = {stage: float(values[PRUNE + stage]) for stage in self.space.stages}
+        plan = CompressionPlan.of(str(values[PRECISION]), ratios)
+        return self.canonical(Candidate(Architecture.of(self.space.name, own), plan))
+
+    def values(self, candidate: Candidate) -> dict[str, Value]:
+        """The inverse of `candidate`."""
+        prune = dict(candidate.compression.prune)
+        values: dict[str, Value] = dict(candidate.architecture)
+        values[PRECISION] = candidate.compression.precision
+        return values | {PRUNE + stage: prune.get(stage, 0.0) for stage in self.space.stages}
+
+    def canonical(self, candidate: Candidate) -> Candidate:
+        """One candidate for all that are the same network.
+
+        Choices that the architecture does not use take their first option, and ratios that cut nothing are dropped.
+        """
+        architecture = self.space.canonical(candidate.architecture)
+        plan = candidate.compression
+        here = Candidate(architecture, plan)
+        for stage, _ in plan.prune:
+            rest = {s: r for s, r in here.compression.prune if s != stage}
+            fewer = Candidate(architecture, CompressionPlan.of(plan.precision, rest))
+            if self.operations(fewer).segments == self.operations(here).segments:
+                here = fewer
+        return here
+
+    def operations(self, candidate: Candidate) -> OpList:
+        """Operations of a candidate."""
+        return operations(self.space, candidate, self.task, multiple=self.multiple)
+
+    def accepts(self, candidate: Candidate) -> bool:
+        """Whether the architecture is a sensible network."""
+        return self.space.accepts(candidate.architecture)
+
+    def sample(self, rng: np.random.Generator) -> Candidate:
+        """Architecture, precision and ratios drawn uniformly."""
+        architecture = self.space.sample(rng)
+        ratios = {stage: float(rng.choice(PRUNE_RATIOS)) for stage in self.space.stages}
+        precision = self.precisions[int(rng.integers(len(self.precisions)))]
+        return self.canonical(Candidate(architecture, CompressionPlan.of(precision, ratios)))
+
+    def mutate(self, candidate: Candidate, rng: np.random.Generator, n: int = 1) -> Candidate:
+        """Change `n` choices to another of their options."""
+        values, choices = self.values(candidate), [choice for choice in self.choices if len(choice.options) > 1]
+        for index in rng.choice(len(choices), size=min(n, len(choices)), replace=False) if choices else []:
+            choice = choices[int(index)]
+            others = [option for option in choice.options if option != values[choice.label]]
+            values[choice.label] = others[int(rng.integers(len(others)))]
+        return self.candidate(values)
+
+    def all(self, limit: int) -> Sequence[Candidate] | None:
+        """Every accepted candidate once, or None if there are more than `limit` combinations."""
+        count = 1
+        for choice in self.choices:
+            count *= len(choice.options)
+        if count > limit:
+            return None
+        labels = [choice.label for choice in self.choices]
+        found = (
+            self.candidate(dict(zip(labels, values, strict=True)))
+            for values in product(*[choice.options for choice in self.choices])
+        )
+        return [candidate for candidate in dict.fromkeys(found) if self.accepts(candidate)]

@@ -1,0 +1,165 @@
+"""The loop: propose, check the budgets, evaluate, tell; bounded retries, no candidate twice."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.evaluation import Evaluation, Evaluator
+from hwnas.core.pareto import hypervolume_2d, is_non_dominated
+from hwnas.errors import TrainingError
+from hwnas.search.budget import Budget
+from hwnas.search.events import Listener
+from hwnas.search.study import Evaluated, Proposal, SearchStudy
+
+__all__ = ["FrontTracker", "Loop"]
+
+FAILURES_BEFORE_STOP = 10  # of the first evaluations; a search in which nothing works should say so early
+
+
+@dataclass
+class FrontTracker:
+    """The front of what was evaluated so far.
+
+    Attributes:
+        reference: (latency in ms, error): the bad corner of the hypervolume.
+    """
+
+    reference: tuple[float, float]
+    records: list[Evaluated] = field(default_factory=list)
+
+    def add(self, record: Evaluated) -> None:
+        """Take one more evaluation; a failed one changes nothing."""
+        if record.accuracy is None:
+            return
+        records = [*self.records, record]
+        self.records = [r for r, keep in zip(records, is_non_dominated(costs_of(records)), strict=True) if keep]
+
+    @property
+    def hypervolume(self) -> float:
+        """Area in ms between the front and the reference point; points beyond it count nothing."""
+        costs = costs_of(self.records)
+        inside = costs[(costs <= np.asarray(self.reference)).all(axis=1)] if len(costs) else costs
+        return hypervolume_2d(inside, np.asarray(self.reference))
+
+
+def costs_of(records: list[Evaluated]) -> NDArray[np.float64]:
+    """`n x 2`: predicted latency in ms, error."""
+    rows = [(record.latency_ms, 1 - (record.accuracy or 0.0)) for record in records]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+@dataclass
+class Loop:
+    """Runs a study until enough candidates are evaluated, the time is up, or all candidates were seen.
+
+    Attributes:
+        study: proposes and remembers.
+        budget: hard limits.
+        evaluator: accuracy of a candidate.
+        listener: is told of each step.
+        tracker: the front so far.
+        seed: of repairs.
+        n_trials: evaluations wanted; None: until `deadline_s`.
+        deadline_s: on the monotonic clock; None: none.
+    """
+
+    study: SearchStudy
+    budget: Budget
+    evaluator: Evaluator
+    listener: Listener
+    tracker: FrontTracker
+    seed: int
+    n_trials: int | None
+    deadline_s: float | None = None
+
+    def run(self) -> list[Evaluated]:
+        """Evaluate; the records of this and of earlier sessions.
+
+        Raises:
+            TrainingError: each of the first evaluations failed; the message holds the first cause.
+            BuildError: the space could not build a candidate.
+        """
+        seen = {record.candidate for record in self.study.evaluated}
+        for record in self.study.evaluated:
+            self.tracker.add(record)
+        if self.study.evaluated:
+            self.listener.advance(len(self.study.evaluated), front=len(self.tracker.records))
+        while not self._enough():
+            proposal = self._next(seen)
+            if proposal is None:
+                self.listener.note(f"all candidates within the budgets were evaluated ({len(seen)})")
+                break
+            seen.add(proposal.candidate)
+            record = self.study.tell(
+                proposal, self.budget.scorer.predict(proposal.candidate), self._evaluate(proposal.candidate)
+            )
+            self.tracker.add(record)
+            self._check_failures()
+            self.listener.advance(1, front=len(self.tracker.records), hypervolume=self.tracker.hypervolume)
+        return self.study.evaluated
+
+    def _enough(self) -> bool:
+        if self.n_trials is not None and len(self.study.evaluated) >= self.n_trials:
+            return True
+        return self.deadline_s is not None and time.monotonic() >= self.deadline_s
+
+    def _evaluate(self, candidate: Candidate) -> Evaluation | str:
+        try:
+            return self.evaluator.evaluate(candidate)
+        except TrainingError as error:
+            self.listener.note(f"candidate {candidate.id} failed: {error}")
+            return str(error)
+
+    def _next(self, seen: set[Candidate]) -> Proposal | None:
+        """A proposal that is sensible, within the budgets and new; None if there is none left."""
+        number = len(self.study.evaluated)
+        rng = np.random.default_rng([self.seed, 1, number])
+        for anchor in self._anchors(number, seen):
+            self.study.enqueue(anchor)
+        while True:
+            proposal = self.study.ask()
+            reason = self._refusal(proposal.candidate, seen)
+            if reason is None:
+                return proposal
+            self.study.reject(proposal, reason)
+            other = self._replacement(proposal.candidate, seen, rng)
+            if other is None:
+                return None
+            self.study.enqueue(other)
+
+    def _anchors(self, number: int, seen: set[Candidate]) -> list[Candidate]:
+        """The two ends of the space begin the search, so that the front spans it from the start."""
+        joint = self.budget.scorer.joint
+        if number > 1 or self.study.has_open_trials:
+            return []
+        values = dict(joint.values(self.budget.smallest()))
+        ends = [self.budget.smallest(), joint.candidate(values | dict(joint.space.largest()))]
+        return [end for end in ends[number : number + 1] if self._refusal(end, seen) is None]
+
+    def _refusal(self, candidate: Candidate, seen: set[Candidate]) -> str | None:
+        if candidate in seen:
+            return "evaluated before"
+        if not self.budget.scorer.joint.accepts(candidate):
+            return "the space does not accept it"
+        return "over budget" if self.budget.excess(candidate) > 0 else None
+
+    def _replacement(self, near: Candidate, seen: set[Candidate], rng: np.random.Generator) -> Candidate | None:
+        joint = self.budget.scorer.joint
+        start = near if joint.accepts(near) else None
+        found = self.budget.find(start, rng, seen=seen)
+        if found is not None:
+            return found
+        # A small space may be nearly exhausted: look at every candidate once before giving up.
+        rest = [c for c in joint.all(limit=20_000) or () if self._refusal(c, seen) is None]
+        return rest[int(rng.integers(len(rest)))] if rest else None
+
+    def _check_failures(self) -> None:
+        records = self.study.evaluated
+        failed = [record.failure for record in records if record.failure is not None]
+        if len(failed) == len(records) and len(failed) >= min(FAILURES_BEFORE_STOP, self.n_trials or 10):
+            raise TrainingError(f"each of the first {len(failed)} evaluations failed, the first because: {failed[0]}")

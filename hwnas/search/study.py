@@ -1,0 +1,208 @@
+"""The Optuna study of a search: the only module that imports optuna.
+
+A proposal depends on the seed, on how many candidates were evaluated before it and on their results, and on nothing
+else: a search that was killed and resumed proposes what the unbroken one would have proposed.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.evaluation import Evaluation
+from hwnas.core.predictor import Prediction
+from hwnas.errors import ConfigError, RunFolderError
+from hwnas.search.joint import JointSpace
+
+__all__ = ["Evaluated", "Proposal", "SearchStudy"]
+
+NAME = "hwnas"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A finished trial.
+
+    Attributes:
+        number: of the Optuna trial.
+        candidate: what was evaluated.
+        latency_ms: predicted.
+        in_domain: whether the predictor knows networks like it.
+        accuracy: fraction 0-1 on the validation split; None if the evaluation failed.
+        failure: why it failed; None if it did not.
+    """
+
+    number: int
+    candidate: Candidate
+    latency_ms: float
+    in_domain: bool
+    accuracy: float | None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A running trial and the candidate that it stands for."""
+
+    trial_id: int
+    number: int
+    candidate: Candidate
+
+
+def make_sampler(name: str, seed: int) -> BaseSampler:
+    """An Optuna sampler for two objectives by the name that `SearchConfig.sampler` allows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if name == "tpe":
+            return TPESampler(multivariate=True, seed=seed, warn_independent_sampling=False)
+        if name == "gp":
+            return GPSampler(seed=seed)
+        kinds: dict[str, Any] = {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler, "random": RandomSampler}
+        return kinds[name](seed=seed)  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+def _open_journal(path: Path) -> BaseStorage:
+    """Open the journal of a run folder that this process has locked.
+
+    What a killed process left behind is cleared first: its lock, and a last line that it did not finish.
+    """
+    for stale in path.parent.glob(f"{path.name}.lock*"):
+        stale.unlink(missing_ok=True)
+    if path.exists():
+        data = path.read_bytes()
+        if data and not data.endswith(b"\n"):
+            with path.open("r+b") as file:
+                file.truncate(data.rfind(b"\n") + 1)
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+class SearchStudy:
+    """Ask-and-tell over the joint space; latency in ms is minimised, accuracy maximised.
+
+    Args:
+        joint: what is searched.
+        sampler: one of `SAMPLERS`.
+        seed: of the proposals.
+        journal: the journal file of the run folder.
+        url: an Optuna storage URL that is used instead.
+    Raises:
+        RunFolderError: the journal is damaged.
+        ConfigError: the storage cannot be reached.
+    """
+
+    def __init__(
+        self, joint: JointSpace, *, sampler: str, seed: int, journal: Path, url: str | None = None, name: str = NAME
+    ) -> None:
+        self.joint, self.sampler, self.seed = joint, sampler, seed
+        self._distributions: dict[str, BaseDistribution] = {
+            choice.label: CategoricalDistribution(choice.options) for choice in joint.choices
+        }
+        try:
+            with _quiet():
+                storage = _open_journal(journal) if url is None else optuna.storages.get_storage(url)
+                self._study = optuna.create_study(
+                    storage=storage, study_name=name, directions=["minimize", "maximize"], load_if_exists=True
+                )
+                trials = self._study.get_trials(deepcopy=False)
+        except Exception as error:  # noqa: BLE001  storages raise their drivers' own errors
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if url is None:
+                raise RunFolderError(f"{journal} is damaged ({reason}); search again into a new --out") from error
+            raise ConfigError(f"storage {url!r} cannot be used: {reason}; check the URL and that it runs") from error
+        self.evaluated = [record for trial in trials if (record := self._record(trial)) is not None]
+        self._pending = [trial for trial in trials if trial.state == TrialState.RUNNING]
+
+    def _record(self, trial: FrozenTrial) -> Evaluated | None:
+        raw = trial.user_attrs.get("hwnas")
+        if not trial.state.is_finished() or raw is None:
+            return None
+        candidate = Candidate.from_json(raw)
+        accuracy = trial.values[1] if trial.state == TrialState.COMPLETE else None
+        return Evaluated(
+            trial.number, candidate, raw["latency_ms"], raw["in_domain"], accuracy, trial.user_attrs.get("failure")
+        )
+
+    @property
+    def has_open_trials(self) -> bool:
+        """Whether a killed process left a trial running or waiting."""
+        return bool(self._pending or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def ask(self) -> Proposal:
+        """The next proposal: one that a killed process left running, else a new one."""
+        with _quiet():
+            while self._pending:
+                trial = self._pending.pop(0)
+                if set(trial.params) == set(self._distributions):
+                    return self._proposal(trial._trial_id, trial.number, trial.params)
+                self._study.tell(trial.number, state=TrialState.FAIL)  # killed while it was being proposed
+            # A fresh generator for each proposal, so that a resumed search goes on as an unbroken one would.
+            step = int(np.random.SeedSequence([self.seed, len(self.evaluated)]).generate_state(1)[0])
+            self._study.sampler = make_sampler(self.sampler, step)
+            asked = self._study.ask(fixed_distributions=self._distributions)
+        return self._proposal(asked._trial_id, asked.number, asked.params)
+
+    def _proposal(self, trial_id: int, number: int, params: Mapping[str, Any]) -> Proposal:
+        return Proposal(trial_id, number, self.joint.candidate(params))
+
+    def enqueue(self, candidate: Candidate) -> None:
+        """Make the next `ask` propose this candidate."""
+        with _quiet():
+            self._study.enqueue_trial(self.joint.values(candidate))
+
+    def reject(self, proposal: Proposal, reason: str) -> None:
+        """Close a proposal that is not evaluated (over budget, or seen before)."""
+        with _quiet():
+            self._study._storage.set_trial_user_attr(proposal.trial_id, "rejected", reason)
+            self._study.tell(proposal.number, state=TrialState.FAIL)
+
+    def tell(self, proposal: Proposal, prediction: Prediction, result: Evaluation | str) -> Evaluated:
+        """Store an evaluation, or the reason why it failed; it is on disk when this returns."""
+        latency_ms, in_domain = prediction.latency_ms, prediction.in_domain
+        raw = {
+            **proposal.candidate.to_json(),
+            "id": proposal.candidate.id,
+            "latency_ms": latency_ms,
+            "low_ms": prediction.low_ms,
+            "high_ms": prediction.high_ms,
+            "in_domain": in_domain,
+            "predictor": prediction.predictor,
+        }
+        storage = self._study._storage
+        with _quiet():
+            storage.set_trial_user_attr(proposal.trial_id, "hwnas", raw)
+            if isinstance(result, str):
+                storage.set_trial_user_attr(proposal.trial_id, "failure", result)
+                self._study.tell(proposal.number, state=TrialState.FAIL)
+                record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, None, result)
+            else:
+                storage.set_trial_user_attr(proposal.trial_id, "accuracy", result.to_json())
+                self._study.tell(proposal.number, [latency_ms, result.accuracy])
+                record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, result.accuracy)
+        self.evaluated.append(record)
+        return record

@@ -1,0 +1,1 @@
+"""Contract tests for plugin authors, and a fake device."""

@@ -1,0 +1,97 @@
+"""Contract of deployment runtimes; a plugin's test subclasses `RuntimeContract` and gives a `runtime` fixture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwnas.core.runtime import ExportSpec, FloatArray, Runtime
+from hwnas.errors import RuntimeExportError
+from hwnas.store import sha256_of
+from hwnas.testing.networks import small_network
+
+__all__ = ["RuntimeContract"]
+
+INPUT_SHAPE, N_OUTPUTS = (3, 16, 16), 5
+# Largest relative difference from torch that a runtime may show at each precision.
+TOLERANCE = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
+
+
+def samples(n: int, seed: int = 0) -> FloatArray:
+    """`n x INPUT_SHAPE` standard normal inputs."""
+    return np.random.default_rng(seed).standard_normal((n, *INPUT_SHAPE)).astype(np.float32)
+
+
+def spec_of(precision: str) -> ExportSpec:
+    """An export that every runtime must be able to do at its precisions."""
+    return ExportSpec(
+        precision=precision, input_shape=INPUT_SHAPE, calibration=samples(16, seed=1), metadata={"made-by": "a test"}
+    )
+
+
+def torch_logits(inputs: FloatArray) -> FloatArray:
+    """What torch answers."""
+    import torch
+
+    network = small_network(input_shape=INPUT_SHAPE, n_outputs=N_OUTPUTS)
+    with torch.no_grad():
+        logits: FloatArray = network(torch.from_numpy(inputs)).numpy()
+    return logits
+
+
+class RuntimeContract:
+    """What every runtime must keep; subclass it and define the fixture `runtime`."""
+
+    def test_names_itself(self, runtime: Runtime) -> None:
+        """Name, suffix, version and precisions are there; fp32 is among them."""
+        assert runtime.name
+        assert runtime.suffix.startswith(".")
+        assert runtime.version()
+        assert "fp32" in runtime.precisions
+
+    def test_every_precision_exports_and_runs(self, runtime: Runtime, tmp_path: Path) -> None:
+        """At each precision the loaded file answers like torch, at any batch size."""
+        for precision in runtime.precisions:
+            path = tmp_path / f"{precision}{runtime.suffix}"
+            exported = runtime.export(
+                small_network(input_shape=INPUT_SHAPE, n_outputs=N_OUTPUTS), spec_of(precision), path
+            )
+            assert exported.path == path
+            assert exported.sha256 == sha256_of(path)
+            assert exported.size_bytes == path.stat().st_size
+            session = runtime.load(path)
+            for n in (1, 7):
+                got, wanted = session.run(samples(n)), torch_logits(samples(n))
+                assert got.shape == (n, N_OUTPUTS)
+                assert np.abs(got - wanted).max() <= TOLERANCE[precision] * np.abs(wanted).max(), precision
+
+    def test_threads_do_not_change_the_answer(self, runtime: Runtime, tmp_path: Path) -> None:
+        """One and two threads agree."""
+        path = tmp_path / f"model{runtime.suffix}"
+        runtime.export(small_network(input_shape=INPUT_SHAPE, n_outputs=N_OUTPUTS), spec_of("fp32"), path)
+        one, two = (runtime.load(path, threads=threads).run(samples(3)) for threads in (1, 2))
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+    def test_an_unknown_precision_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
+        """The message names what is allowed, and no file appears."""
+        with pytest.raises(RuntimeExportError, match="fp32"):
+            runtime.export(small_network(), spec_of("int3"), tmp_path / "model")
+        assert not list(tmp_path.iterdir())
+
+    def test_int8_needs_calibration(self, runtime: Runtime, tmp_path: Path) -> None:
+        """A runtime with int8 says that samples are missing."""
+        if "int8" not in runtime.precisions:
+            pytest.skip("the runtime has no int8")
+        with pytest.raises(RuntimeExportError, match="calibration"):
+            runtime.export(small_network(), ExportSpec(precision="int8", input_shape=INPUT_SHAPE), tmp_path / "model")
+
+    def test_a_broken_file_is_an_error_of_ours(self, runtime: Runtime, tmp_path: Path) -> None:
+        """Loading a file of nonsense, or none at all, raises RuntimeExportError."""
+        path = tmp_path / f"broken{runtime.suffix}"
+        with pytest.raises(RuntimeExportError):
+            runtime.load(path)
+        path.write_bytes(b"not a model")
+        with pytest.raises(RuntimeExportError):
+            runtime.load(path)

@@ -1,0 +1,1 @@
+"""Latency models that ship with hwnas: data only."""

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.core.runtime import ExportSpec
+from hwnas.runtimes.onnxruntime import OnnxRuntime
+from hwnas.testing.networks import small_network
+
+AGENT = Path(__file__).parents[2] / "hwnas/measure/agent.py"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("agent") / "m.onnx"
+    OnnxRuntime().export(small_network(), ExportSpec(precision="fp32", input_shape=(3, 16, 16)), path)
+    return path
+
+
+def ask(folder: Path, *requests: str | dict[str, Any]) -> list[dict[str, Any]]:
+    """Run a copy of the agent in an empty folder, as on a board, and return its answers."""
+    copy = folder / "agent.py"
+    copy.write_bytes(AGENT.read_bytes())
+    lines = [request if isinstance(request, str) else json.dumps(request) for request in requests]
+    command = [sys.executable, "-P", str(copy)]
+    done = subprocess.run(
+        command, input="\n".join(lines) + "\n", capture_output=True, text=True, cwd=folder, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_imports_nothing_of_hwnas() -> None:
+    names = set()
+    for node in ast.walk(ast.parse(AGENT.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+    assert names - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+
+
+def test_a_session_from_load_to_quit(model: Path, tmp_path: Path) -> None:
+    shape = [1, 3, 16, 16]
+    info, load, run, unload, gone, bye = ask(
+        tmp_path,
+        {"op": "info"},
+        {"op": "load", "model": "a", "path": str(model), "threads": 1, "input_shape": shape},
+        {"op": "run", "model": "a", "calls": 20, "discard": 2},
+        {"op": "unload", "model": "a"},
+        {"op": "run", "model": "a", "calls": 1},
+        {"op": "quit"},
+        {"op": "info"},
+    )
+    assert info["runtime"] == "onnxruntime"
+    assert info["runtime_version"] == OnnxRuntime().version()
+    assert {"cpu", "governor", "clock_mhz", "temperature_c"} <= info.keys()
+    assert load == {"ok": True, "output_shape": [1, 5]}
+    assert len(run["samples_ms"]) == 20
+    assert all(0 < sample < 10_000 for sample in run["samples_ms"])
+    assert unload == {"ok": True}
+    assert not gone["ok"]
+    assert bye["ok"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        ("not json", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{}", "KeyError"),
+        ({"op": "dance"}, "unknown op 'dance'; known: info, load"),
+        ({"op": "load", "model": "a", "path": "none.onnx", "threads": 1, "input_shape": [1]}, "NoSuchFile"),
+        ({"op": "run", "model": "a", "calls": 1}, "KeyError"),
+    ],
+)
+def test_a_bad_request_is_answered_and_the_agent_goes_on(
+    request_: str | dict[str, Any], error: str, tmp_path: Path
+) -> None:
+    bad, info = ask(tmp_path, request_, {"op": "info"})
+    assert not bad["ok"]
+    assert error in bad["error"]
+    assert info["ok"]
