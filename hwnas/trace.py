@@ -84,11 +84,11 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
     return (1, sizes[0]) if len(sizes) == 1 else (sizes[-2], sizes[-1])
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records each operation that reads activations; parameters are known by identity."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.parameters = {id(p): p.numel() for p in module.parameters()}
         self.counted: set[int] = set()  # a shared parameter counts once
         self.root = {key: key for key in self.parameters}  # a view of a parameter is that parameter
@@ -241,7 +241,7 @@ def _traced(space: SearchSpace, candidate: Candidate, shape: TaskShape) -> OpLis
     if out != (shape.n_outputs,):
         raise BuildError(
             f"space {space.name!r}, architecture {dict(candidate.architecture)}: the output must have shape "
-            f"(n, {shape.n_outputs}), got (n, {', '.join(map(str, out))}); end the network with {shape.n_outputs} logits"
+            f"(n, {shape.n_outputs}), got (n, {', '.join(map(str, out))}); end it with {shape.n_outputs} logits"
         )
     return OpList.of(ops)
 
@@ -255,7 +255,7 @@ def checked_build(space: SearchSpace, candidate: Candidate, task: TaskLike) -> n
     architecture = candidate.architecture
     try:
         module = space.build(architecture, task)
-    except Exception as error:  # noqa: BLE001  user code may raise anything
+    except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise BuildError(f"space {space.name!r}, architecture {dict(architecture)}: build raised {what}") from error
     if not isinstance(module, nn.Module):

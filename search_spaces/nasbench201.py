@@ -356,11 +356,18 @@ def accepts(values: Mapping[str, Value]) -> bool:
     return any(live_edges([str(values[label]) for label in LABELS]))
 
 
+def canonical(values: Mapping[str, Value]) -> Mapping[str, Value]:
+    """The same function without edges that have no effect: nobody deploys them."""
+    live = live_edges([str(values[label]) for label in LABELS])
+    return {label: values[label] if alive else "none" for label, alive in zip(LABELS, live, strict=True)}
+
+
 SPACE = ElasticSpace(
     "nasbench201",
     blocks,
     input_shape=(3, 32, 32),
     accepts=accepts,
+    canonical=canonical,
     # Without a skip 45 convolutions follow each other, and learn slowly; this is also the benchmark's best cell.
     largest={label: "skip_connect" if label == "e03" else "nor_conv_3x3" for label in LABELS},
     smallest={label: "skip_connect" if label == "e03" else "none" for label in LABELS},

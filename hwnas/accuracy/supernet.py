@@ -53,7 +53,7 @@ class SupernetEvaluator:
     def subnet(self, candidate: Candidate) -> nn.Module:
         """The recalibrated subnet at full precision, on the evaluator's device."""
         model = self.net.extract(candidate.architecture, candidate.compression, self.multiple)
-        model = model.to(device=self.device, memory_format=torch.channels_last)
+        model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return recalibrate(model, self.calibration)
 
     def network(self, candidate: Candidate) -> nn.Module:

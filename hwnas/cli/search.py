@@ -31,6 +31,9 @@ def search(
     storage: Annotated[
         str | None, Option(metavar="URL", help="Optuna storage; a file in the run folder, if not given.")
     ] = None,
+    allow_out_of_domain: Annotated[
+        bool, Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")
+    ] = False,
     resume: Annotated[bool, Option("--resume", help="Go on with the search in the run folder.")] = False,
 ) -> None:
     """Search for models that suit a device.
@@ -60,6 +63,7 @@ def search(
         out=out,
         storage=storage,
         resume=resume,
+        allow_out_of_domain=allow_out_of_domain,
     )
     with progress_listener() as listener:
         result = run_search(config, listener)

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hwnas.core.task import Task
+from hwnas.core.task import Split, Task
 from hwnas.elastic.augment import augment
 from hwnas.elastic.data import accuracy, batches, device_of
 from hwnas.errors import ConfigError, TrainingError
 
-__all__ = ["FineTuneResult", "fine_tune"]
+__all__ = ["FineTuneResult", "fine_tune", "logits_of"]
 
 TEMPERATURE = 2.0  # softens both distributions; the loss is scaled back by its square
 TEACHER_SHARE = 0.5  # of the loss; the rest is cross-entropy
@@ -50,7 +51,7 @@ def fine_tune(
     *,
     epochs: int,
     lr: float,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | Tensor | None = None,
     seed: int = 0,
     batch_size: int = 64,
     patience: int = 5,
@@ -67,7 +68,8 @@ def fine_tune(
         task: train and validation splits are read, test is not.
         epochs: the most there will be; 0 only reads the accuracy.
         lr: highest learning rate, > 0.
-        teacher: its logits are half of the loss (KL divergence at temperature 2); None is plain cross-entropy.
+        teacher: its logits on the images as they are, before augmentation, are half of the loss (KL divergence at
+            temperature 2). A network, or what `logits_of` gave for it; None is plain cross-entropy.
         seed: of the order of samples, of augmentation and of dropout.
         batch_size: samples a step.
         patience: epochs without a better validation accuracy before it stops.
@@ -87,7 +89,7 @@ def fine_tune(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     student = copy.deepcopy(model).requires_grad_(True)
     student = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    guide = None if teacher is None else copy.deepcopy(teacher).to(device).eval()
+    guide = logits_of(teacher, task) if isinstance(teacher, nn.Module) else teacher
     initial = best = accuracy(student, task.validation, task.preprocessing)
     weights, waited, epoch = _snapshot(student), 0, 0
     trainer = _Trainer(student, guide, task, lr, batch_size, epochs, start, stop_after_s, seed)
@@ -104,6 +106,18 @@ def fine_tune(
                 break
     student.load_state_dict(weights)
     return FineTuneResult(student.cpu().eval(), best, initial, epoch, time.perf_counter() - start)
+
+
+def logits_of(teacher: nn.Module, task: Task, batch_size: int = 256) -> Tensor:
+    """Logits of a network for the training split, `n x n_outputs`, in the split's order, on the CPU.
+
+    Computed once, they serve every model that the network teaches.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    guide = copy.deepcopy(teacher).to(device).eval()
+    with torch.inference_mode():
+        walk = batches(task.train, task.preprocessing, batch_size, device=device)
+        return torch.cat([guide(inputs).float().cpu() for inputs, _ in walk])
 
 
 @contextmanager
@@ -123,7 +137,7 @@ class _Trainer:
     """The optimiser and its schedule over all epochs."""
 
     student: nn.Module
-    teacher: nn.Module | None
+    teacher: Tensor | None
     task: Task
     lr: float
     batch_size: int
@@ -149,25 +163,27 @@ class _Trainer:
         """One walk through the training split; the mean loss."""
         self.student.train()
         losses = []
+        # Its labels are places in the split, so that a sample's label and its teacher's logits are found together.
+        numbered = Split(self.task.train.inputs, np.arange(len(self.task.train)))
         walk = batches(
-            self.task.train,
+            numbered,
             self.task.preprocessing,
             self.batch_size,
             shuffle=True,
             generator=self.generator,
             device=self.device,
         )
-        for inputs, labels in walk:
-            losses.append(self._step(augment(inputs, self.task.augmentation, self.generator), labels))
+        for inputs, places in walk:
+            losses.append(self._step(augment(inputs, self.task.augmentation, self.generator), places.cpu()))
             if self.out_of_time:
                 break
         return sum(losses) / len(losses)
 
-    def _step(self, inputs: Tensor, labels: Tensor) -> float:
+    def _step(self, inputs: Tensor, places: Tensor) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * 0.5 * (1 + math.cos(math.pi * self._progress()))
         with self._autocast():
-            loss = self._loss(inputs, labels)
+            loss = self._loss(inputs, places)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
@@ -184,13 +200,13 @@ class _Trainer:
         spent = 0.0 if self.stop_after_s is None else (time.perf_counter() - self.start) / max(self.stop_after_s, 1e-9)
         return min(1.0, max(self.steps / self.total, spent))
 
-    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, inputs: Tensor, places: Tensor) -> Tensor:
+        labels = torch.from_numpy(self.task.train.labels[places.numpy()]).to(self.device)
         logits = self.student(inputs).float()
         hard = functional.cross_entropy(logits, labels)
         if self.teacher is None:
             return hard
-        with torch.no_grad():
-            target = functional.log_softmax(self.teacher(inputs).float() / TEMPERATURE, dim=1)
+        target = functional.log_softmax(self.teacher[places].to(self.device) / TEMPERATURE, dim=1)
         found = functional.log_softmax(logits / TEMPERATURE, dim=1)
         soft = functional.kl_div(found, target, reduction="batchmean", log_target=True) * TEMPERATURE**2
         return (1 - TEACHER_SHARE) * hard + TEACHER_SHARE * soft

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -116,3 +116,30 @@ class Task:
     augmentation: str = "none"
     source: str = ""
     fingerprint: str = ""
+
+    def shrunk(self, factor: int) -> Task:
+        """The same task on images whose sides are divided by `factor` (the mean over squares of pixels).
+
+        Raises:
+            DataError: a side is not a multiple of `factor`.
+        """
+        if factor == 1:
+            return self
+        channels, height, width = self.input_shape
+        if height % factor or width % factor:
+            raise DataError(f"images of {height}x{width} cannot be divided by {factor}; choose a factor of both sides")
+        return replace(
+            self,
+            input_shape=(channels, height // factor, width // factor),
+            train=_shrink(self.train, factor),
+            validation=_shrink(self.validation, factor),
+            test=_shrink(self.test, factor),
+        )
+
+
+def _shrink(split: Split, factor: int) -> Split:
+    count, channels, height, width = split.inputs.shape
+    squares = split.inputs.reshape(count, channels, height // factor, factor, width // factor, factor)
+    means = squares.mean(axis=(3, 5), dtype=np.float32)
+    small = np.rint(means) if split.inputs.dtype == np.uint8 else means
+    return Split(small.astype(split.inputs.dtype), split.labels)

@@ -15,5 +15,5 @@ DEVICE = Device(
     channel_multiple=8,
     memory_bytes=8 * 1024**3,
     reach="none",
-    note="predicted from published measurements (HW-NAS-Bench); the copy used states neither runtime version nor power mode",
+    note="predicted from published measurements (HW-NAS-Bench: TensorRT by torch2trt); power mode not stated",
 )

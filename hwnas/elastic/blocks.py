@@ -15,7 +15,15 @@ from hwnas.elastic.block import BlockSpec, ElasticBlock, Values, first
 from hwnas.elastic.layers import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
 from hwnas.errors import ConfigError
 
-__all__ = ["ClassifierSpec", "ConvSpec", "ElasticClassifier", "ElasticConvBlock", "ElasticResize", "ResizeSpec", "activation"]
+__all__ = [
+    "ClassifierSpec",
+    "ConvSpec",
+    "ElasticClassifier",
+    "ElasticConvBlock",
+    "ElasticResize",
+    "ResizeSpec",
+    "activation",
+]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish}
 
@@ -93,9 +101,7 @@ class ConvSpec:
 
     def build(self) -> nn.Module:
         """The plain block."""
-        conv = nn.Conv2d(
-            self.in_channels, self.out_channels, self.kernel, self.stride, self.kernel // 2, bias=False
-        )
+        conv = nn.Conv2d(self.in_channels, self.out_channels, self.kernel, self.stride, self.kernel // 2, bias=False)
         layers: list[nn.Module] = [conv, nn.BatchNorm2d(self.out_channels)]
         return nn.Sequential(*layers, *([activation(self.act)] if self.act else []))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -66,7 +66,14 @@ class InvertedResidualSpec:
         ops += _convolution_ops(middle, out, 1)
         if self.residual:
             ops.append(Op("elementwise", (out, out), out, detail="add"))
-        return (Segment(ops),), out
+        return (Segment([replace(op, reads=_reads(op, at, ops)) for at, op in enumerate(ops)]),), out
+
+
+def _reads(op: Op, at: int, ops: Sequence[Op]) -> tuple[int, ...]:
+    """Each operation reads the one before; the gate also scales what it was computed from, the sum adds the input."""
+    if op.detail == "mul":
+        return next(number for number, other in enumerate(ops) if other.kind == "reduce") - 1, at - 1
+    return (-1, at - 1) if op.detail == "add" else (at - 1,)
 
 
 def _convolution_ops(
@@ -122,14 +129,14 @@ class InvertedResidual(nn.Module):
         y = self.act(self.expand_norm(self.expand(x)))
         y = self.se(self.act(self.depthwise_norm(self.depthwise(y))))
         y = self.project_norm(self.project(y))
-        return x + y if self.residual else y
+        return cast(Tensor, x + y if self.residual else y)
 
 
 class ElasticInvertedResidual(ElasticBlock):
     """An inverted residual of elastic kernel, expansion, squeeze-excite and stage width; its hidden channels prune.
 
     Args:
-        stage: its stage; the labels are `<stage>.<index>.kernel`, `.expand`, `.se`, and `<stage>.width`, `<stage>.depth`.
+        stage: its stage; the labels are `<stage>.<index>.kernel`, `.expand`, `.se`, `<stage>.width`, `<stage>.depth`.
         index: place in the stage, from 0; the block is active if `<stage>.depth` > index.
         max_in: channels of the largest input.
         widths: the stage's output channels, ascending.
@@ -207,7 +214,7 @@ class ElasticInvertedResidual(ElasticBlock):
             gate = self.gate(F.relu(squeezed), spec.hidden, 1) + self.gate_bias[: spec.hidden, None, None]
             y = y * F.hardsigmoid(gate)
         y = self.project_norm(self.project(y, spec.out_channels, 1))
-        return x + y if spec.residual else y
+        return cast(Tensor, x + y if spec.residual else y)
 
     def _hidden_channels(self, spec: InvertedResidualSpec, expansion_hidden: int) -> Tensor:
         """The hidden channels that stay: those with the largest weights in all three convolutions together."""

@@ -35,6 +35,7 @@ class ElasticSpace(SearchSpace):
         smallest: the cheapest sensible architecture, if it is not the one of every first option.
         largest: the architecture that teaches the others while the supernet is trained, if it is not the one of every
             last option.
+        canonical: gives one set of values for all that are the same function.
     Raises:
         ConfigError: the blocks offer no choice.
     """
@@ -51,7 +52,9 @@ class ElasticSpace(SearchSpace):
         accepts: Callable[[Mapping[str, Value]], bool] | None = None,
         smallest: Mapping[str, Value] | None = None,
         largest: Mapping[str, Value] | None = None,
+        canonical: Callable[[Mapping[str, Value]], Mapping[str, Value]] | None = None,
     ) -> None:
+        self._canonical = canonical
         self._blocks, self._smallest, self._largest = blocks, smallest, largest
         self._task = TaskShape(input_shape or default_shape, 10)
         self._bound: dict[TaskShape, ElasticSpace] = {}
@@ -85,7 +88,7 @@ class ElasticSpace(SearchSpace):
     def _rebound(self, shape: TaskShape) -> ElasticSpace:
         bound = ElasticSpace.__new__(ElasticSpace)
         bound._blocks, bound._smallest, bound._largest = self._blocks, self._smallest, self._largest
-        bound._task, bound._bound = shape, self._bound
+        bound._task, bound._bound, bound._canonical = shape, self._bound, self._canonical
         with torch.device("meta"):
             bound._outline = Supernet(self._blocks(shape), shape.input_shape)
         SearchSpace.__init__(
@@ -112,8 +115,10 @@ class ElasticSpace(SearchSpace):
         return super().largest() if self._largest is None else self.architecture(self._largest)
 
     def canonical(self, architecture: Architecture) -> Architecture:
-        """Choices that no active block reads take their first option."""
+        """Choices that no active block reads take their first option; then the space's own rule is applied."""
         values = dict(architecture.choices)
+        if self._canonical is not None:
+            values |= self._canonical(values)
         used = self._outline.used_labels(values)
         for choice in self.choices:
             if choice.label not in used:

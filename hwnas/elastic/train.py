@@ -47,8 +47,6 @@ class TrainSettings:
         weight_decay: of all weights.
         n_random: random subnets a step, beside the largest and the smallest.
         label_smoothing: of the largest network's targets.
-        shrink: (epochs, factor) pairs: the first epochs see images whose side is divided by `factor`, and cost that
-            much squared less (progressive resizing, as in Tan and Le, EfficientNetV2, ICML 2021).
     """
 
     epochs: int
@@ -59,15 +57,6 @@ class TrainSettings:
     weight_decay: float = 1e-4
     n_random: int = 2
     label_smoothing: float = 0.0
-    shrink: tuple[tuple[int, int], ...] = ()
-
-    def shrink_factor(self, epoch: int) -> int:
-        """By how much the image sides of an epoch are divided."""
-        for epochs, factor in self.shrink:
-            if epoch < epochs:
-                return factor
-            epoch -= epochs
-        return 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +80,7 @@ class _Clock:
     """Seconds of training, earlier sessions included, and the learning rate that follows from them."""
 
     def __init__(self, settings: TrainSettings, steps_per_epoch: int, earlier_s: float) -> None:
-        self.settings, self.steps = settings, max(1, settings.epochs * steps_per_epoch)
+        self.settings, self.per_epoch = settings, max(1, steps_per_epoch)
         self.start = time.monotonic() - earlier_s
 
     @property
@@ -99,14 +88,14 @@ class _Clock:
         return time.monotonic() - self.start
 
     def share(self, step: int) -> float:
-        by_steps = step / self.steps
+        by_steps = step / (self.per_epoch * max(1, self.settings.epochs))
         limit = self.settings.time_s
         return min(1.0, by_steps if limit is None else max(by_steps, self.elapsed_s / max(limit, 1e-9)))
 
     def learning_rate(self, step: int) -> float:
         share = self.share(step)
-        warm_up = min(1.0, share / 0.05) if step else 0.05
-        return self.settings.learning_rate * min(max(warm_up, 0.05), 0.5 * (1 + math.cos(math.pi * share)))
+        warm_up = min(1.0, max(share / 0.05, 0.05))
+        return self.settings.learning_rate * min(warm_up, 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def train_supernet(
@@ -128,7 +117,7 @@ def train_supernet(
         RunFolderError: the checkpoint is damaged, or was made with other settings.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    net.to(device=device, memory_format=torch.channels_last).train()
+    net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         net.parameters(), lr=settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
     )
@@ -159,16 +148,13 @@ def _epoch(
     rng = np.random.default_rng([settings.seed, step])
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     device = next(net.parameters()).device
-    losses, per_epoch = [], clock.steps // settings.epochs
-    factor = settings.shrink_factor(step // per_epoch)
+    losses, per_epoch = [], clock.per_epoch
     for inputs, labels in batches(
         task.train, task.preprocessing, settings.batch_size, shuffle=True, generator=generator, device=device
     ):
         for group in optimizer.param_groups:
             group["lr"] = clock.learning_rate(step)
         inputs = augment(inputs, task.augmentation, generator)
-        if factor > 1:
-            inputs = F.avg_pool2d(inputs, factor)
         losses.append(_step(net, space, inputs, labels, settings, optimizer, rng))
         step += 1
         if on_step is not None:
@@ -211,9 +197,7 @@ def _momenta(net: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple
         yield f"momentum.{name}", parameter, optimizer.state.get(parameter, {}).get("momentum_buffer")
 
 
-def _save(
-    net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettings, at: Progress, folder: Path
-) -> None:
+def _save(net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettings, at: Progress, folder: Path) -> None:
     tensors = {f"weight.{name}": parameter.detach() for name, parameter in net.named_parameters()}
     tensors |= {name: buffer for name, _, buffer in _momenta(net, optimizer) if buffer is not None}
     # The safetensors header holds what a resume needs, so that weights and position are one atomic file.
@@ -224,9 +208,7 @@ def _save(
     write_json(folder / REPORT, {"schema": 1, **asdict(at), "finished": finished, "settings": asdict(settings)})
 
 
-def _restore(
-    net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettings, folder: Path | None
-) -> Progress:
+def _restore(net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettings, folder: Path | None) -> Progress:
     path = None if folder is None else folder / WEIGHTS
     if path is None or not path.exists():
         return Progress(0, 0.0, math.nan, 0.0)
@@ -243,9 +225,9 @@ def _restore(
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # noqa: BLE001  safetensors raises its own untyped errors for damaged files
+    except Exception as error:
         raise RunFolderError(f"{path} is damaged ({error}); delete it to train the supernet again") from error
 
 

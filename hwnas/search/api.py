@@ -32,6 +32,7 @@ def search(
     resume: bool = False,
     n_front: int = 8,
     sampler: str = "tpe",
+    allow_out_of_domain: bool = False,
     listener: Listener | None = None,
 ) -> SearchResult:
     """Search for the models that are fastest and most accurate on a device.
@@ -52,6 +53,7 @@ def search(
         resume: go on with the run in `out`.
         n_front: models to finish and export.
         sampler: "tpe", "nsga2", "nsga3", "gp" or "random".
+        allow_out_of_domain: search networks that the predictor never saw the like of, too.
         listener: is told of each step; None: silence.
     Returns:
         The front, its report and its files.
@@ -74,6 +76,7 @@ def search(
         resume=resume,
         n_front=n_front,
         sampler=sampler,
+        allow_out_of_domain=allow_out_of_domain,
     )
     return run_search(
         config,

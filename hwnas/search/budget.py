@@ -45,18 +45,26 @@ class Budget:
     Attributes:
         scorer: predicts latency and size.
         max_latency_ms, max_size_mb: None is no limit.
+        in_domain_only: refuse candidates that the predictor knows nothing of.
         fastest_ms, smallest_mb: the best values seen so far, for the message when nothing fits.
     """
 
     scorer: Scorer
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
+    in_domain_only: bool = False
     fastest_ms: float = math.inf
     smallest_mb: float = math.inf
 
     def excess(self, candidate: Candidate) -> float:
-        """By how much a candidate breaks its budgets: 0.0 is within, 0.5 is half as much again as allowed."""
-        latency_ms = self.scorer.predict(candidate).latency_ms
+        """By how much a candidate breaks its budgets: 0.0 is within, 0.5 is half as much again as allowed.
+
+        Infinite for one that is refused because the predictor knows nothing of it.
+        """
+        prediction = self.scorer.predict(candidate)
+        latency_ms = prediction.latency_ms
+        if self.in_domain_only and not prediction.in_domain:
+            return math.inf
         self.fastest_ms = min(self.fastest_ms, latency_ms)
         over = 0.0 if self.max_latency_ms is None else max(0.0, latency_ms / self.max_latency_ms - 1)
         if self.max_size_mb is not None:
@@ -83,7 +91,7 @@ class Budget:
             if over == 0 and is_wanted(here):
                 return here
             there = joint.mutate(here, rng, int(rng.integers(1, 4)))
-            if joint.accepts(there) and ((excess := self.excess(there)) < over or excess == 0):
+            if joint.accepts(there) and ((excess := self.excess(there)) < over or excess == 0 or over == math.inf):
                 here, over = there, excess
         return here if over == 0 and is_wanted(here) else None
 
@@ -95,7 +103,7 @@ class Budget:
         seen: Container[Candidate],
         max_starts: int = 10,
     ) -> Candidate | None:
-        """A candidate within the budgets that was not seen, near `start` first, then anywhere; None if none is found."""
+        """A candidate within the budgets that was not seen, near `start` first, then anywhere; else None."""
         for attempt in range(max_starts):
             origin = start if attempt == 0 and start is not None else self.scorer.joint.sample(rng)
             if self.scorer.joint.accepts(origin):
@@ -119,7 +127,9 @@ class Budget:
             return
         parts = []
         if self.max_latency_ms is not None:
-            parts.append(f"latency: asked for {self.max_latency_ms:g} ms, fastest seen {self.fastest_ms:.4g} ms (predicted)")
+            parts.append(
+                f"latency: asked for {self.max_latency_ms:g} ms, fastest seen {self.fastest_ms:.4g} ms (predicted)"
+            )
         if self.max_size_mb is not None:
             parts.append(f"size: asked for {self.max_size_mb:g} MB, smallest seen {self.smallest_mb:.4g} MB")
         name = self.scorer.joint.space.name

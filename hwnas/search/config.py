@@ -35,6 +35,7 @@ class SearchConfig:
         resume: go on with the run in `out` (or with the last unfinished one of the same settings).
         n_front: models to finish and export.
         sampler: one of `SAMPLERS`.
+        allow_out_of_domain: search networks that the predictor never saw the like of, too (their figures are doubtful).
     Raises:
         ConfigError: a value is out of its range.
     """
@@ -54,13 +55,14 @@ class SearchConfig:
     resume: bool = False
     n_front: int = 8
     sampler: str = "tpe"
+    allow_out_of_domain: bool = False
 
     def __post_init__(self) -> None:
         if not self.devices:
             raise ConfigError("a search needs a device; pass --device NAME, and see `hwnas devices`")
         if len(self.devices) > 1:
             raise ConfigError(
-                f"this version searches for one device at a time, got {', '.join(self.devices)}; run one search a device"
+                f"this version searches for one device at a time, got {', '.join(self.devices)}; search once for each"
             )
         if self.sampler not in SAMPLERS:
             guess = nearest(self.sampler, SAMPLERS)

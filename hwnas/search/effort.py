@@ -14,14 +14,15 @@ from hwnas.elastic.train import TrainSettings
 from hwnas.search.config import SearchConfig
 from hwnas.search.joint import JointSpace
 
-__all__ = ["Clock", "Effort", "plan_effort"]
+__all__ = ["Clock", "Effort", "finish_epochs", "finish_seconds", "plan_effort"]
 
 # Without --time: multiply-adds of supernet training (forward and backward), about two minutes of two laptop cores.
-TRAIN_MACS = 3e12
+TRAIN_MACS = 4.5e12
 MAX_EPOCHS, MIN_EPOCHS = 30, 4
-FINISH_EPOCHS = 3
+FINISH_MACS = 0.25e12  # of one model
+MAX_FINISH_EPOCHS, MIN_FINISH_EPOCHS = 20, 3
 # Multiply-adds of reading the accuracy of one candidate of middle size.
-EVALUATE_MACS = 60e9
+EVALUATE_MACS = 12e9
 # With --time: which share of what is left after calibration goes to training the supernet, then to the search.
 TRAIN_SHARE, SEARCH_SHARE = 0.55, 0.5
 MEASURE_SHARE_S = 4.0  # kept for each finished model: export, reading its accuracy, measuring it
@@ -60,50 +61,63 @@ class Effort:
     Attributes:
         training: of the supernet.
         epochs_alone: of a candidate of a plain space.
-        finish_epochs: of fine-tuning, at most.
+        finish_macs: multiply-adds of fine-tuning one model, forward and backward; None: as the time allows.
         validation_limit: validation samples read per candidate.
+        shrink: the supernet is trained, and candidates are compared, on images whose side is divided by it; finishing
+            sees whole images.
     """
 
     training: TrainSettings
     epochs_alone: int
-    finish_epochs: int
+    finish_macs: float | None
     validation_limit: int
+    shrink: int = 1
 
 
 def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Clock) -> Effort:
     """Decide the effort; it depends on the settings and sizes alone, unless a time was given."""
     rng = np.random.default_rng(config.seed)
     middle = float(np.mean([joint.operations(joint.sample(rng)).macs for _ in range(20)]))
-    ends = [joint.operations(Candidate(a)).macs for a in (joint.space.smallest(), joint.space.largest())]
+    ends = sum(joint.operations(Candidate(a)).macs for a in (joint.space.smallest(), joint.space.largest()))
     timed = clock.end_s is not None
-    batch = 32 if len(task.train) < 4000 else 128
-    settings = _training(task, sum(ends) + 2 * middle, timed=timed, seed=config.seed, batch=batch)
+    # A space of one input size cannot make its images smaller itself, and its networks are large for little effort.
+    fixed = joint.space.input_shape is not None
+    large = 3 * len(task.train) * (ends + middle) > TRAIN_MACS / 10
+    shrink = max(f for f in (1, 2, 4) if min(task.input_shape[1:]) // f >= 8) if large and fixed and not timed else 1
+    settings = _training(len(task.train), ends / shrink**2, middle / shrink**2, timed=timed, seed=config.seed)
     if timed and joint.space.weight_shared:
         settings = _with_time(settings, clock.share(TRAIN_SHARE))
-    limit = int(np.clip(EVALUATE_MACS / max(middle, 1.0), 200, 5000))
+    limit = int(np.clip(EVALUATE_MACS * shrink**2 / max(middle, 1.0), 200, 5000))
     return Effort(
         training=settings,
         epochs_alone=int(np.clip(TRAIN_MACS / 100 / (3 * len(task.train) * max(middle, 1.0)), 2, 12)),
-        finish_epochs=60 if timed else FINISH_EPOCHS,
+        finish_macs=None if timed else FINISH_MACS,
         validation_limit=min(limit, len(task.validation)),
+        shrink=shrink,
     )
 
 
-def _training(task: Task, macs_per_image: float, *, timed: bool, seed: int, batch: int) -> TrainSettings:
+def _training(n_train: int, ends: float, middle: float, *, timed: bool, seed: int) -> TrainSettings:
+    batch = 32 if n_train < 4000 else 128
     settings = TrainSettings(epochs=200, seed=seed, batch_size=batch, learning_rate=0.1)
     if timed:
         return settings
-    epoch_macs = 3 * len(task.train) * macs_per_image
-    if min(task.input_shape[1:]) < 32 or epoch_macs < TRAIN_MACS / 10:
-        return replace(settings, epochs=int(np.clip(TRAIN_MACS / epoch_macs, MIN_EPOCHS, MAX_EPOCHS)))
-    # Most epochs on small images, then fewer on larger ones: each size gets about a third of the work.
-    shrink = tuple((int(np.clip(TRAIN_MACS / 3 / epoch_macs * f * f, 2, MAX_EPOCHS)), f) for f in (4, 2))
-    full = int(np.clip(TRAIN_MACS / 3 / epoch_macs, 1, MAX_EPOCHS))
-    return replace(settings, epochs=full + sum(epochs for epochs, _ in shrink), shrink=shrink)
+    for n_random in (2, 1):  # large networks and small effort: rather more epochs than more subnets a step
+        epochs = int(TRAIN_MACS / (3 * n_train * (ends + n_random * middle)))
+        if epochs >= 10:
+            break
+    return replace(settings, n_random=n_random, epochs=int(np.clip(epochs, MIN_EPOCHS, MAX_EPOCHS)))
 
 
 def _with_time(settings: TrainSettings, time_s: float | None) -> TrainSettings:
     return replace(settings, time_s=None if time_s is None else round(time_s, 1))
+
+
+def finish_epochs(effort: Effort, macs: int, n_train: int) -> int:
+    """Epochs of fine-tuning a network of `macs` multiply-adds an image: small ones learn longer for the same work."""
+    if effort.finish_macs is None:
+        return 60
+    return int(np.clip(effort.finish_macs / (3 * n_train * max(macs, 1)), MIN_FINISH_EPOCHS, MAX_FINISH_EPOCHS))
 
 
 def finish_seconds(clock: Clock, wanted: int, done: Sequence[object]) -> float | None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from hwnas.compress.distill import fine_tune
+from hwnas.compress.distill import fine_tune, logits_of
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.pareto import is_non_dominated, spread_out
@@ -78,7 +78,6 @@ class Finisher:
         runtime: exports and runs.
         folder: the run folder.
         cpu_flags: of the target's CPU.
-        epochs: of fine-tuning, at most.
         seed: of fine-tuning.
         learning_rate: of fine-tuning.
     """
@@ -88,16 +87,16 @@ class Finisher:
     runtime: Runtime
     folder: Path
     cpu_flags: frozenset[str]
-    epochs: int
     seed: int
-    learning_rate: float = 1e-3
-    _teacher: nn.Module | None = None
+    learning_rate: float = 2e-3
+    _logits: Tensor | None = None
     _has_teacher: bool = False
 
-    def finish(self, candidate: Candidate, *, stop_after_s: float | None = None) -> Finished:
+    def finish(self, candidate: Candidate, *, epochs: int, stop_after_s: float | None = None) -> Finished:
         """Make one model, or read it back if an earlier session made it.
 
         Args:
+            epochs: of fine-tuning, at most.
             stop_after_s: seconds after which fine-tuning takes no further step.
         Raises:
             RuntimeExportError: the runtime refused the model.
@@ -107,14 +106,16 @@ class Finisher:
         if made is not None:
             return made
         if not self._has_teacher:
-            self._teacher, self._has_teacher = self.source.teacher(), True
+            teacher, self._has_teacher = self.source.teacher(), True
+            self._logits = None if teacher is None else logits_of(teacher, self.task)
         start, precision = time.monotonic(), candidate.compression.precision
         tuned = fine_tune(
             self.source.network(candidate),
             self.task,
-            epochs=self.epochs,
+            epochs=epochs,
             lr=self.learning_rate,
-            teacher=self._teacher,
+            batch_size=32 if len(self.task.train) < 4000 else 128,
+            teacher=self._logits,
             seed=self.seed,
             stop_after_s=stop_after_s,
         )
@@ -129,7 +130,7 @@ class Finisher:
             extra={
                 "fine_tuning": {
                     "epochs": tuned.epochs,
-                    "distilled": self._teacher is not None,
+                    "distilled": self._logits is not None,
                     "validation_accuracy_before": tuned.initial_accuracy,
                     "validation_accuracy_after": tuned.accuracy,
                     "seed": self.seed,

@@ -32,23 +32,25 @@ class JointSpace:
         task: its shapes.
         precisions: that may be chosen.
         multiple: the device's friendly channel multiple.
+        stages: whose channels may be pruned; of the space's.
     """
 
     space: SearchSpace
     task: TaskLike
     precisions: tuple[str, ...]
     multiple: int
+    stages: tuple[str, ...]
 
     @property
     def choices(self) -> tuple[Choice, ...]:
         """Architecture choices, then precision, then a prune ratio a stage."""
-        prune = [Choice(PRUNE + stage, PRUNE_RATIOS) for stage in self.space.stages]
+        prune = [Choice(PRUNE + stage, PRUNE_RATIOS) for stage in self.stages]
         return (*self.space.choices, Choice(PRECISION, self.precisions), *prune)
 
     def candidate(self, values: Mapping[str, Value]) -> Candidate:
         """The candidate that these values describe, in its canonical form (see `canonical`)."""
         own = {choice.label: values[choice.label] for choice in self.space.choices}
-        ratios = {stage: float(values[PRUNE + stage]) for stage in self.space.stages}
+        ratios = {stage: float(values[PRUNE + stage]) for stage in self.stages}
         plan = CompressionPlan.of(str(values[PRECISION]), ratios)
         return self.canonical(Candidate(Architecture.of(self.space.name, own), plan))
 
@@ -57,7 +59,7 @@ class JointSpace:
         prune = dict(candidate.compression.prune)
         values: dict[str, Value] = dict(candidate.architecture)
         values[PRECISION] = candidate.compression.precision
-        return values | {PRUNE + stage: prune.get(stage, 0.0) for stage in self.space.stages}
+        return values | {PRUNE + stage: prune.get(stage, 0.0) for stage in self.stages}
 
     def canonical(self, candidate: Candidate) -> Candidate:
         """One candidate for all that are the same network.
@@ -85,7 +87,7 @@ class JointSpace:
     def sample(self, rng: np.random.Generator) -> Candidate:
         """Architecture, precision and ratios drawn uniformly."""
         architecture = self.space.sample(rng)
-        ratios = {stage: float(rng.choice(PRUNE_RATIOS)) for stage in self.space.stages}
+        ratios = {stage: float(rng.choice(PRUNE_RATIOS)) for stage in self.stages}
         precision = self.precisions[int(rng.integers(len(self.precisions)))]
         return self.canonical(Candidate(architecture, CompressionPlan.of(precision, ratios)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -146,7 +147,10 @@ class Loop:
             return "evaluated before"
         if not self.budget.scorer.joint.accepts(candidate):
             return "the space does not accept it"
-        return "over budget" if self.budget.excess(candidate) > 0 else None
+        excess = self.budget.excess(candidate)
+        if excess == math.inf:
+            return "out of the predictor's domain"
+        return "over budget" if excess > 0 else None
 
     def _replacement(self, near: Candidate, seen: set[Candidate], rng: np.random.Generator) -> Candidate | None:
         joint = self.budget.scorer.joint

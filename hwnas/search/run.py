@@ -6,30 +6,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 
-from hwnas.accuracy.supernet import SupernetEvaluator
-from hwnas.accuracy.trained import TrainedEvaluator
 from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
-from hwnas.elastic.space import ElasticSpace
-from hwnas.elastic.train import Progress, load_supernet, train_supernet
-from hwnas.runtimes.cpu_flags import needs_reduced_range, read_cpu_flags
+from hwnas.runtimes.cpu_flags import read_cpu_flags
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.config import SearchConfig
-from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, finish_seconds, plan_effort
+from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, finish_epochs, finish_seconds, plan_effort
+from hwnas.search.evaluators import make_evaluators
 from hwnas.search.events import Listener, Silent
 from hwnas.search.finish import Finished, Finisher, finishing_order
 from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.loop import FrontTracker, Loop
 from hwnas.search.result import SearchResult
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.setup import PREDICTORS, Setup, find_parts, find_predictor_set, freeze
+from hwnas.search.setup import PREDICTORS, Setup, find_parts, find_predictor_set, freeze, within_domain
 from hwnas.search.study import Evaluated, SearchStudy
 from hwnas.store import read_front, write_atomic, write_json
 
@@ -75,6 +71,8 @@ class _Run:
         setup = find_parts(self.config, self.given_space, self.given_task)
         kept = None if folder is None else folder.path / PREDICTORS
         predictors = find_predictor_set(setup, kept, self.config.seed, self.listener)
+        if not self.config.allow_out_of_domain:
+            setup = within_domain(setup, predictors, seed=self.config.seed)
         budget = self._budget(setup, predictors)
         if folder is None:
             folder = RunFolder.open(self.config, label=_label(self.config))
@@ -86,15 +84,15 @@ class _Run:
             if folder.is_finished and self._has_all_trials(folder, setup):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
                 return SearchResult(folder.path, read_front(folder.path))
-            self.listener.note(_opening(setup, predictors, folder.path))
+            for line in _opening(setup, predictors, folder.path):
+                self.listener.note(line)
             front = self._search(folder, setup, budget, clock)
         self.listener.done()
         return SearchResult(folder.path, front)
 
     def _budget(self, setup: Setup, predictors: dict[str, LatencyPredictor]) -> Budget:
         budget = Budget(Scorer(setup.joint, predictors), self.config.max_latency_ms, self.config.max_size_mb)
-        import numpy as np
-
+        budget.in_domain_only = setup.in_domain_only
         budget.require_feasible(np.random.default_rng(self.config.seed))
         return budget
 
@@ -115,7 +113,7 @@ class _Run:
     def _search(self, folder: RunFolder, setup: Setup, budget: Budget, clock: Clock) -> Front:
         effort = _kept_effort(folder, plan_effort(self.config, setup.joint, setup.task, clock), clock)
         study = self._study(folder, setup)  # opened first: a damaged study must not cost a training
-        evaluator = self._evaluator(folder, setup, effort)
+        evaluator, source = make_evaluators(folder, setup, effort, self.listener)
         reference = _reference(budget)
         tracker = FrontTracker(reference)
         share = clock.share(SEARCH_SHARE if setup.space.weight_shared else 0.8)
@@ -127,15 +125,15 @@ class _Run:
         records = loop.run()
         _write_trials(folder.path, records)
         finisher = Finisher(
-            evaluator,
+            source,
             setup.task,
             setup.runtime,
             folder.path,
             read_cpu_flags() if setup.device.is_local else frozenset(),
-            effort.finish_epochs,
             self.config.seed,
         )
-        finished = self._finish(finisher, finishing_order(records, self.config.n_front), budget, clock)
+        order = finishing_order(records, self.config.n_front)
+        finished = self._finish(finisher, order, budget, effort, clock)
         measured = measure_finished(finished, setup, folder.path, self.listener)
         front = assemble(finished, measured, budget, setup, reference, seed=self.config.seed)
         write_json(folder.path / "front.json", front.to_json())
@@ -143,44 +141,8 @@ class _Run:
         result.report()
         return front
 
-    def _evaluator(self, folder: RunFolder, setup: Setup, effort: Effort) -> SupernetEvaluator | TrainedEvaluator:
-        if not isinstance(setup.space, ElasticSpace):
-            return TrainedEvaluator(
-                setup.space,
-                setup.task,
-                epochs=effort.epochs_alone,
-                seed=self.config.seed,
-                folder=folder.path / "trained",
-            )
-        torch.manual_seed(self.config.seed)
-        net = setup.space.supernet(setup.task)
-        self._train(net, folder, setup, effort)
-        load_supernet(net, folder.path)
-        bits = 7 if setup.device.is_local and needs_reduced_range(read_cpu_flags()) else 8
-        return SupernetEvaluator(
-            net,
-            setup.space.largest(),
-            setup.task,
-            multiple=setup.device.channel_multiple,
-            limit=effort.validation_limit,
-            weight_bits=bits,
-        )
-
-    def _train(self, net: Any, folder: RunFolder, setup: Setup, effort: Effort) -> None:
-        shown = 0
-
-        def on_step(progress: Progress) -> None:
-            nonlocal shown
-            now = int(progress.share * 1000)
-            if now > shown:
-                self.listener.advance(now - shown, epoch=progress.epoch, loss=progress.loss)
-                shown = now
-
-        self.listener.phase("train the supernet", 1000)
-        train_supernet(net, setup.space, setup.task, effort.training, folder=folder.path, on_step=on_step)
-
     def _finish(
-        self, finisher: Finisher, order: Sequence[Evaluated], budget: Budget, clock: Clock
+        self, finisher: Finisher, order: Sequence[Evaluated], budget: Budget, effort: Effort, clock: Clock
     ) -> list[tuple[Evaluated, Finished]]:
         """Finish the front, then whatever else it takes to have `n_front` models that no other one beats."""
         wanted = self.config.n_front
@@ -192,7 +154,12 @@ class _Run:
                 break
             if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
                 break
-            made = finisher.finish(record.candidate, stop_after_s=finish_seconds(clock, wanted, finished))
+            macs = budget.scorer.joint.operations(record.candidate).macs
+            made = finisher.finish(
+                record.candidate,
+                epochs=finish_epochs(effort, macs, len(finisher.task.train)),
+                stop_after_s=finish_seconds(clock, wanted, finished),
+            )
             finished.append((record, made))
             if len(still_wanted(finished)) > len(kept):
                 self.listener.advance(1, model=made.candidate.id, accuracy=made.test.accuracy)
@@ -204,19 +171,26 @@ def _label(config: SearchConfig) -> str:
     return "-".join(part for part in parts if part).replace("/", "_")
 
 
-def _opening(setup: Setup, predictors: dict[str, LatencyPredictor], path: Path) -> str:
+def _opening(setup: Setup, predictors: dict[str, LatencyPredictor], path: Path) -> list[str]:
+    """What the user should know before the search begins."""
     cards = [predictor.card for predictor in predictors.values()]
-    covered = setup.space.name in cards[0].spaces
-    doubt = "" if covered else f"; not fitted on {setup.space.name}, so its figures are out of domain"
     errors = ", ".join(
         f"{card.precision} {card.mape * 100:.1f} %" if card.mape is not None else f"{card.precision} unknown"
         for card in cards
     )
-    size = setup.space.size
-    return (
-        f"{setup.task.name} on {setup.device.title}: space {setup.space.name} ({size:,} architectures), "
-        f"latency predicted (held-out error {errors}{doubt}), run folder {path}"
-    )
+    lines = [
+        f"{setup.task.name} on {setup.device.title}: space {setup.space.name}, {setup.space.size:.3g} architectures",
+        f"latency is predicted, {'measured' if cards[0].measured else 'modelled'} source, held-out error {errors}",
+    ]
+    if not setup.in_domain_only:
+        lines.append(
+            f"warning: networks of {setup.space.name} are out of the domain of the predictor; doubt its figures"
+        )
+    elif setup.stages != setup.space.stages:
+        lines.append(
+            "pruning is left out: the device's data hold no pruned networks (--allow-out-of-domain searches it)"
+        )
+    return [*lines, f"run folder: {path}"]
 
 
 def _reference(budget: Budget) -> tuple[float, float]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
 from hwnas.core.device import Device
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.runtime import Runtime
@@ -22,7 +26,7 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.events import Listener
 from hwnas.search.joint import JointSpace
 
-__all__ = ["PREDICTORS", "THREADS", "Setup", "find_parts", "find_predictor_set", "freeze"]
+__all__ = ["PREDICTORS", "THREADS", "Setup", "find_parts", "find_predictor_set", "freeze", "within_domain"]
 
 THREADS = 1  # of a measured model: what holds still on a shared machine
 CALIBRATION_S = 100.0
@@ -40,6 +44,8 @@ class Setup:
         task: the data.
         precisions: that may be chosen.
         runtime: exports and runs the files.
+        stages: whose channels may be pruned.
+        in_domain_only: whether candidates that the predictors know nothing of are refused.
     """
 
     device: Device
@@ -47,11 +53,13 @@ class Setup:
     task: Task
     precisions: tuple[str, ...]
     runtime: Runtime
+    stages: tuple[str, ...] = ()
+    in_domain_only: bool = False
 
     @property
     def joint(self) -> JointSpace:
         """Architecture, precision and pruning together."""
-        return JointSpace(self.space, self.task, self.precisions, self.device.channel_multiple)
+        return JointSpace(self.space, self.task, self.precisions, self.device.channel_multiple, self.stages)
 
     def facts(self) -> dict[str, Any]:
         """What a resumed search must find again."""
@@ -82,7 +90,8 @@ def find_parts(config: SearchConfig, space: SearchSpace | None, task: Task | Non
     assert isinstance(task, Task)
     # Files for a device that runs another runtime are exported, and checked, as ONNX.
     name = device.runtime if device.runtime in plugin_names("runtime") else "onnxruntime"
-    return Setup(device, space.for_task(task), task, precisions, load_plugin("runtime", name)())
+    bound = space.for_task(task)
+    return Setup(device, bound, task, precisions, load_plugin("runtime", name)(), bound.stages)
 
 
 def best_space_of(device: Device) -> str:
@@ -112,6 +121,28 @@ def find_predictor_set(setup: Setup, kept: Path | None, seed: int, listener: Lis
         found = find_predictors(setup.device, space=setup.space.name, input_shape=setup.task.input_shape)
     _require(setup, found)
     return {precision: found[precision] for precision in setup.precisions}
+
+
+def within_domain(setup: Setup, predictors: Mapping[str, LatencyPredictor], *, seed: int) -> Setup:
+    """Leave out what the predictors know nothing of.
+
+    Where they know the space itself, a candidate out of their domain is refused; and where they know no pruned network
+    of it, nothing is pruned. Where they know nothing of the space, everything stays: then every figure is doubtful
+    alike, and says so.
+    """
+    rng, joint = np.random.default_rng(seed), setup.joint
+
+    def share_inside(candidates: Sequence[Candidate]) -> float:
+        found = [predictors[c.compression.precision].predict([joint.operations(c)])[0].in_domain for c in candidates]
+        return float(np.mean(found))
+
+    samples = [joint.sample(rng) for _ in range(40)]
+    whole = [Candidate(c.architecture, CompressionPlan(c.compression.precision)) for c in samples]
+    if share_inside(whole) < 0.5:
+        return setup
+    pruned = [candidate for candidate in samples if candidate.compression.prune]
+    knows_pruned = not pruned or share_inside(pruned) > 0.2
+    return replace(setup, stages=setup.stages if knows_pruned else (), in_domain_only=True)
 
 
 def freeze(predictors: Mapping[str, LatencyPredictor], folder: Path) -> None:

@@ -130,7 +130,7 @@ class SearchStudy:
                     storage=storage, study_name=name, directions=["minimize", "maximize"], load_if_exists=True
                 )
                 trials = self._study.get_trials(deepcopy=False)
-        except Exception as error:  # noqa: BLE001  storages raise their drivers' own errors
+        except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             if url is None:
                 raise RunFolderError(f"{journal} is damaged ({reason}); search again into a new --out") from error

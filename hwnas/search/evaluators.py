@@ -1,0 +1,73 @@
+"""Who says how accurate a candidate is: a supernet that is trained once, or training each candidate alone."""
+
+from __future__ import annotations
+
+import torch
+
+from hwnas.accuracy.supernet import SupernetEvaluator
+from hwnas.accuracy.trained import TrainedEvaluator
+from hwnas.core.evaluation import Evaluator
+from hwnas.core.task import Task
+from hwnas.elastic.space import ElasticSpace
+from hwnas.elastic.supernet import Supernet
+from hwnas.elastic.train import Progress, load_supernet, train_supernet
+from hwnas.runtimes.cpu_flags import needs_reduced_range, read_cpu_flags
+from hwnas.search.effort import Effort
+from hwnas.search.events import Listener
+from hwnas.search.finish import NetworkSource
+from hwnas.search.runfolder import RunFolder
+from hwnas.search.setup import Setup
+
+__all__ = ["make_evaluators"]
+
+
+def make_evaluators(
+    folder: RunFolder, setup: Setup, effort: Effort, listener: Listener
+) -> tuple[Evaluator, NetworkSource]:
+    """Who compares candidates, and who gives the networks that are finished; a supernet is trained on the way.
+
+    Raises:
+        TrainingError: the supernet's loss is not finite.
+        RunFolderError: the supernet in the run folder is damaged, or of another search.
+    """
+    seed = folder.config.seed
+    if not isinstance(setup.space, ElasticSpace):
+        home = folder.path / "trained"
+        alone = TrainedEvaluator(setup.space, setup.task, epochs=effort.epochs_alone, seed=seed, folder=home)
+        return alone, alone
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = setup.space.supernet(setup.task)
+    small = setup.task.shrunk(effort.shrink)
+    _train(net, folder, setup.space, small, effort, listener)
+    load_supernet(net, folder.path)
+    cheap, whole = (_evaluator(net, setup, task, effort) for task in (small, setup.task))
+    return cheap, whole
+
+
+def _evaluator(net: Supernet, setup: Setup, task: Task, effort: Effort) -> SupernetEvaluator:
+    saturates = setup.device.is_local and needs_reduced_range(read_cpu_flags())
+    return SupernetEvaluator(
+        net,
+        setup.space.largest(),
+        task,
+        multiple=setup.device.channel_multiple,
+        limit=effort.validation_limit,
+        weight_bits=7 if saturates else 8,
+    )
+
+
+def _train(
+    net: Supernet, folder: RunFolder, space: ElasticSpace, task: Task, effort: Effort, listener: Listener
+) -> None:
+    shown = 0
+
+    def on_step(progress: Progress) -> None:
+        nonlocal shown
+        now = int(progress.share * 1000)
+        if now > shown:
+            listener.advance(now - shown, epoch=progress.epoch, loss=progress.loss)
+            shown = now
+
+    listener.phase("train the supernet", 1000)
+    train_supernet(net, space, task, effort.training, folder=folder.path, on_step=on_step)
