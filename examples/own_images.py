@@ -1,6 +1,6 @@
 """A search on images of one's own: a folder per class, or parquet files with an image and a label column.
 
-Run: python examples/own_images.py FOLDER --device cpu --time 10m
+Run: python examples/own_images.py FOLDER --device cpu --minutes 10
 """
 
 from __future__ import annotations
@@ -9,28 +9,27 @@ import argparse
 from pathlib import Path
 
 import hwnas
-from hwnas.cli.duration import parse_duration
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "data", type=Path, help="one folder per class, or train/ val/ test/ with such folders, or parquet"
-    )
+    parser.add_argument("data", type=Path, help="a folder per class, train/ val/ test/ with such folders, or parquet")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--space", default="mobilenet")
-    parser.add_argument("--time", default="10m")
-    parser.add_argument("--to", type=Path, default=Path("deploy"), help="a new folder for the chosen model")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--to", type=Path, default=Path("deploy"), help="a new folder for the most accurate model")
     arguments = parser.parse_args()
     result = hwnas.search(
         device=arguments.device,
         space=arguments.space,
         task="images",
         data=arguments.data,
-        time_s=parse_duration(arguments.time),
+        time_s=60 * arguments.minutes,
+        n_front=4,
     )
     for model in result.front:
         print(f"{model.id}  accuracy {model.accuracy:.3f}  {model.latency_ms:.3f} ms")
     best = max(result.front, key=lambda model: model.accuracy)
     manifest = result.export(best.id, format="onnx", to=arguments.to)
-    print(f"report: {result.report()}")
-    print(f"model: {arguments.to / manifest['artifact']['path']}, classes: {', '.join(manifest['class_names'])}")
+    print(f"classes: {', '.join(manifest['class_names'])}")
+    print(f"model: {arguments.to / manifest['artifact']['path']}")
+    print(f"run folder: {result.run_dir}")

@@ -18,9 +18,9 @@ __all__ = ["Clock", "Effort", "finish_epochs", "finish_seconds", "plan_effort"]
 
 # Without --time: multiply-adds of supernet training (forward and backward), about two minutes of two laptop cores.
 TRAIN_MACS = 4.5e12
-MAX_EPOCHS, MIN_EPOCHS = 30, 4
+MAX_EPOCHS, MIN_EPOCHS = 24, 4
 FINISH_MACS = 0.25e12  # of one model
-MAX_FINISH_EPOCHS, MIN_FINISH_EPOCHS = 20, 3
+MAX_FINISH_EPOCHS, MIN_FINISH_EPOCHS = 15, 2
 # Multiply-adds of reading the accuracy of one candidate of middle size.
 EVALUATE_MACS = 12e9
 # With --time: which share of what is left after calibration goes to training the supernet, then to the search.
@@ -98,7 +98,7 @@ def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Cloc
 
 
 def _training(n_train: int, ends: float, middle: float, *, timed: bool, seed: int) -> TrainSettings:
-    batch = 32 if n_train < 4000 else 128
+    batch = 64 if n_train < 4000 else 128
     settings = TrainSettings(epochs=200, seed=seed, batch_size=batch, learning_rate=0.1)
     if timed:
         return settings

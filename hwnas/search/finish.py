@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from torch import Tensor, nn
 
 from hwnas.compress.distill import fine_tune, logits_of
@@ -167,9 +166,3 @@ class Finisher:
             return self._finished(candidate, manifest)
         except (RunFolderError, SchemaError, KeyError, TypeError):
             return None  # half-made or damaged: made again
-
-
-def non_dominated(latency_ms: Sequence[float], accuracy: Sequence[float]) -> list[bool]:
-    """Which models no other one beats; of equal ones the first."""
-    costs = np.array([latency_ms, [1 - value for value in accuracy]], dtype=np.float64).T.reshape(-1, 2)
-    return [bool(keep) for keep in is_non_dominated(costs)]

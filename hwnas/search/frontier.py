@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry, MeasuredLatency
 from hwnas.core.measurement import Measurement
-from hwnas.core.pareto import hypervolume_2d, is_non_dominated
+from hwnas.core.pareto import hypervolume_2d, is_clearly_dominated
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.search.budget import Budget
 from hwnas.search.events import Listener
@@ -24,9 +25,16 @@ Pairs = Sequence[tuple[Evaluated, Finished]]
 
 
 def still_wanted(finished: Pairs) -> list[tuple[Evaluated, Finished]]:
-    """Those that no other finished model beats, by predicted latency and accuracy of the file."""
-    costs = np.array([(record.latency_ms, 1 - made.test.accuracy) for record, made in finished]).reshape(-1, 2)
-    return [pair for pair, keep in zip(finished, is_non_dominated(costs), strict=True) if keep]
+    """Those that are not clearly worse than a faster one, by predicted latency and accuracy of the file."""
+    latency_ms = np.array([record.latency_ms for record, _ in finished])
+    return [pair for pair, keep in zip(finished, _kept(latency_ms, finished), strict=True) if keep]
+
+
+def _kept(latency_ms: NDArray[np.float64], finished: Pairs) -> NDArray[np.bool_]:
+    """A front of finished models leaves out what the test split shows to be beaten, and keeps what it cannot tell."""
+    accuracy = np.array([made.test.accuracy for _, made in finished])
+    n = finished[0][1].test.n if finished else 1
+    return np.asarray(~is_clearly_dominated(latency_ms, accuracy, n))
 
 
 def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: Listener) -> dict[str, Measurement]:
@@ -80,7 +88,7 @@ def assemble(
     device = setup.device.name
     models = [_model(made, budget, device, measured.get(made.candidate.id)) for _, made in finished]
     costs = np.array([(model.latency_ms, 1 - model.accuracy) for model in models]).reshape(-1, 2)
-    kept = [model for model, keep in zip(models, is_non_dominated(costs), strict=True) if keep]
+    kept = [model for model, keep in zip(models, _kept(costs[:, 0], finished), strict=True) if keep]
     inside = costs[(costs <= np.asarray(reference)).all(axis=1)]
     return Front(
         task=setup.task.name,

@@ -19,6 +19,7 @@ from hwnas.search.study import Evaluated, Proposal, SearchStudy
 
 __all__ = ["FrontTracker", "Loop"]
 
+NOTED_FAILURES = 3
 FAILURES_BEFORE_STOP = 10  # of the first evaluations; a search in which nothing works should say so early
 
 
@@ -77,6 +78,7 @@ class Loop:
     seed: int
     n_trials: int | None
     deadline_s: float | None = None
+    _failures: int = 0
 
     def run(self) -> list[Evaluated]:
         """Evaluate; the records of this and of earlier sessions.
@@ -113,7 +115,10 @@ class Loop:
         try:
             return self.evaluator.evaluate(candidate)
         except TrainingError as error:
-            self.listener.note(f"candidate {candidate.id} failed: {error}")
+            self._failures += 1
+            if self._failures <= NOTED_FAILURES:
+                more = "; further ones are only counted" if self._failures == NOTED_FAILURES else ""
+                self.listener.note(f"not evaluated: {error}{more}")
             return str(error)
 
     def _next(self, seen: set[Candidate]) -> Proposal | None:

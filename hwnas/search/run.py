@@ -144,13 +144,14 @@ class _Run:
     def _finish(
         self, finisher: Finisher, order: Sequence[Evaluated], budget: Budget, effort: Effort, clock: Clock
     ) -> list[tuple[Evaluated, Finished]]:
-        """Finish the front, then whatever else it takes to have `n_front` models that no other one beats."""
+        """Finish `n_front` candidates, then up to half as many more until three quarters of them are on the front."""
         wanted = self.config.n_front
         self.listener.phase("finish", wanted)
         finished: list[tuple[Evaluated, Finished]] = []
         for record in order:
             kept = still_wanted(finished)
-            if len(kept) >= wanted or len(finished) >= 2 * wanted:
+            # What finishing moved behind others is made up for, but not without end.
+            if len(finished) >= wanted and (4 * len(kept) >= 3 * wanted or 2 * len(finished) >= 3 * wanted):
                 break
             if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
                 break
@@ -161,8 +162,8 @@ class _Run:
                 stop_after_s=finish_seconds(clock, wanted, finished),
             )
             finished.append((record, made))
-            if len(still_wanted(finished)) > len(kept):
-                self.listener.advance(1, model=made.candidate.id, accuracy=made.test.accuracy)
+            gained = max(0, len(still_wanted(finished)) - len(kept))
+            self.listener.advance(gained, made=len(finished), accuracy=made.test.accuracy)
         return finished
 
 

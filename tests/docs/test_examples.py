@@ -1,0 +1,62 @@
+"""The examples run as they are, on a tiny budget."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hwnas.store import read_front
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run_example(name: str, *arguments: str, folder: Path) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    environment = {**os.environ, "HWNAS_CACHE": str(folder / "cache")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def check_run(output: str, folder: Path) -> None:
+    last = output.splitlines()[-1]
+    assert last.startswith("run folder: ")
+    run = folder / last.removeprefix("run folder: ")
+    front = read_front(run)
+    assert front.models
+    for model in front.models:
+        assert model.accuracy_detail.source == "deployed-file"
+        assert (run / model.artifacts["onnx"].path).is_file()
+        assert model.id in output
+
+
+def test_plain_space(tmp_path: Path) -> None:
+    output = run_example("plain_space.py", "--device", "jetson", "--trials", "2", folder=tmp_path)
+    check_run(output, tmp_path)
+    assert "out of the predictor's domain" in output
+
+
+def test_elastic_space(tmp_path: Path) -> None:
+    output = run_example("elastic_space.py", "--device", "jetson", "--trials", "6", "--time", "6", folder=tmp_path)
+    check_run(output, tmp_path)
+
+
+@pytest.mark.slow
+def test_own_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, brightness in (("dark", 40), ("light", 200)):
+        home = tmp_path / "photos" / name
+        home.mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 55, (32, 32, 3)) + brightness
+            Image.fromarray(pixels.astype(np.uint8)).save(home / f"{number}.png")
+    output = run_example("own_images.py", "photos", "--device", "jetson", "--minutes", "0.3", folder=tmp_path)
+    check_run(output, tmp_path)
+    assert "classes: dark, light" in output
+    assert (tmp_path / "deploy" / "model.onnx").is_file()
