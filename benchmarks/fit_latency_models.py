@@ -26,7 +26,7 @@ def main() -> None:
     table = load_table(options.data)
     for target in TARGETS:
         origin = target.origin
-        networks = [network.at(origin.precision) for network in table.networks]
+        networks = table.networks(target)
         rng = np.random.default_rng(0)
         predictor = fit_predictor(networks, table.latency_ms[target.column], origin, rng=rng, support=SUPPORT)
         folder = options.out / origin.device / f"{origin.runtime}-{origin.precision}"

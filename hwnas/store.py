@@ -16,6 +16,15 @@ from hwnas.errors import RunFolderError, SchemaError
 __all__ = ["cache_dir", "inside", "read_front", "read_json", "sha256_of", "write_atomic", "write_json"]
 
 
+def _read_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _read_umask()
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that a reader sees the old file or the new one, never half of it.
 
@@ -25,6 +34,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
+            os.fchmod(handle, 0o666 & ~_UMASK)  # mkstemp's 0600 would keep a run from the user's colleagues
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()

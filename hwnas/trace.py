@@ -84,6 +84,12 @@ def _pair(values: Sequence[int]) -> tuple[int, int]:
     return (1, sizes[0]) if len(sizes) == 1 else (sizes[-2], sizes[-1])
 
 
+def _unbatched(tensor: Tensor) -> tuple[int, ...]:
+    """Shape without the batch of 1; whole where the batch was merged with another dimension."""
+    shape = tuple(tensor.shape)
+    return shape[1:] if shape and shape[0] == 1 else shape
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records each operation that reads activations; parameters are known by identity."""
 
@@ -113,7 +119,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._derive_weight(tensors, outputs)
             return result
         op = None if name in _FREE else self._operation(name, args, activations, tensors, outputs[0])
-        op = op or Op("layout", (tuple(activations[0].shape[1:]),), tuple(outputs[0].shape[1:]), detail="view")
+        op = op or Op("layout", (_unbatched(activations[0]),), _unbatched(outputs[0]), detail="view")
         self.records.append((op, [id(t) for t in activations], [id(t) for t in outputs]))
         return result
 
@@ -130,8 +136,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return sum(self.parameters[root] for root in roots)
 
     def _operation(self, name: str, args: Any, activations: list[Tensor], tensors: list[Tensor], output: Tensor) -> Op:
-        inputs = tuple(tuple(t.shape[1:]) for t in activations)
-        out = tuple(output.shape[1:])
+        inputs, out = tuple(_unbatched(t) for t in activations), _unbatched(output)
         params = self._params(tensors)
         if name == "convolution":
             return _convolution(args, inputs, out, params)
@@ -186,7 +191,7 @@ def trace_block(module: nn.Module, input_shape: Sequence[int]) -> tuple[tuple[Op
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
             output = meta(example)
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except Exception as error:  # a network of the user's may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BuildError(f"the network does not run on an input of shape {tuple(input_shape)}: {reason}") from error
     if not isinstance(output, Tensor):

@@ -65,7 +65,8 @@ def accuracy(table: Table) -> list[dict[str, Any]]:
     reported = np.flatnonzero(table.index % 4 != 0)
     rows: list[dict[str, Any]] = []
     for target in TARGETS:
-        networks = [table.networks[at].at(target.origin.precision) for at in reported]
+        ran = table.networks(target)
+        networks = [ran[at] for at in reported]
         flow = all(knows_flow(segment) for network in networks for segment in network.segments)
         features, latency = matrix(networks, flow=flow), table.latency_ms[target.column][reported]
         for count in SAMPLES:
@@ -83,16 +84,17 @@ def accuracy(table: Table) -> list[dict[str, Any]]:
 def speed(table: Table) -> dict[str, float]:
     """Candidates scored a second on one core, with features kept and from the first operation on."""
     target = TARGETS[0]
-    some = table.networks[:300]
+    all_networks = table.networks(target)
+    some = all_networks[:300]
     latency = table.latency_ms[target.column][:300]
     predictor = fit_predictor(some, latency, target.origin, rng=np.random.default_rng(0))
-    networks = table.networks[:500]
+    networks = all_networks[:500]
     copies = {segment: Segment(segment.ops) for network in networks for segment in network.segments}
     fresh = [OpList([copies[segment] for segment in network.segments]) for network in networks]
     start = time.perf_counter()
     predictor.predict(fresh)
     cold = len(fresh) / (time.perf_counter() - start)
-    many = list(table.networks) * 10
+    many = list(all_networks) * 10
     predictor.predict(many)
     seconds = []
     for _ in range(5):

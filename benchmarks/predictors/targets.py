@@ -30,6 +30,7 @@ class Target:
 
     column: str
     origin: Origin
+    drops_dead: bool = False  # whether edges without effect were not run
 
 
 def _origin(device: str, runtime: str, precision: str, statistic: str, source: str, licence: str, note: str) -> Origin:
@@ -46,8 +47,8 @@ _NANO = (
     "the source states neither runtime, its version nor power mode; operations without effect were not run",
 )
 TARGETS = (
-    Target("eagle_jetson", _origin("jetson-nano", "not-stated", "fp32", *_NANO)),
-    Target("eagle_jetson_16", _origin("jetson-nano", "not-stated", "fp16", *_NANO)),
+    Target("eagle_jetson", _origin("jetson-nano", "not-stated", "fp32", *_NANO), drops_dead=True),
+    Target("eagle_jetson_16", _origin("jetson-nano", "not-stated", "fp16", *_NANO), drops_dead=True),
     Target(
         "rice_edgegpu",
         _origin(
@@ -70,13 +71,20 @@ class Table:
 
     Attributes:
         index: NAS-Bench-201 index of each, `n`.
-        networks: fp32 operations, `n`.
+        whole: fp32 operations of every edge, `n`.
+        lean: without edges that have no effect, `n`.
         latency_ms: column -> `n`.
     """
 
     index: NDArray[np.int64]
-    networks: tuple[OpList, ...]
+    whole: tuple[OpList, ...]
+    lean: tuple[OpList, ...]
     latency_ms: dict[str, NDArray[np.float64]]
+
+    def networks(self, target: Target) -> tuple[OpList, ...]:
+        """What the target ran, at its precision."""
+        chosen = self.lean if target.drops_dead else self.whole
+        return tuple(network.at(target.origin.precision) for network in chosen)
 
 
 def load_table(folder: Path = DATA) -> Table:
@@ -87,14 +95,16 @@ def load_table(folder: Path = DATA) -> Table:
     architectures = pq.read_table(folder / "archs.parquet", columns=["idx", *_EDGES]).to_pydict()
     task = TaskShape((3, 32, 32), 10)
     space = load_plugin("space", "nasbench201").for_task(task)
-    index, networks, rows = [], [], []
+    index, whole, lean, rows = [], [], [], []
     for row, number in enumerate(latency["idx"].to_pylist()):
         values = {edge: _OPERATIONS[architectures[edge][number]] for edge in _EDGES}
         if not space.accepts(values):
             continue
         index.append(number)
         rows.append(row)
-        networks.append(operations(space, Candidate(space.architecture(values)), task))
+        architecture = space.architecture(values)
+        whole.append(operations(space, Candidate(architecture), task))
+        lean.append(operations(space, Candidate(space.canonical(architecture)), task))
     columns = {target.column for target in TARGETS}
     found = {name: latency[name].to_numpy()[rows].astype(float) for name in columns}
-    return Table(np.array(index), tuple(networks), found)
+    return Table(np.array(index), tuple(whole), tuple(lean), found)

@@ -58,7 +58,7 @@ class TrainedEvaluator:
         with torch.no_grad():
             try:
                 output = module.eval()(torch.zeros(2, *self.task.input_shape))
-            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            except Exception as error:  # a network of the user's may raise anything
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise BuildError(
                     f"space {self.space.name!r}, architecture {dict(candidate.architecture)}: the network does not run "

@@ -30,12 +30,12 @@ def is_non_dominated(costs: FloatArray) -> NDArray[np.bool_]:
 def is_clearly_dominated(
     latency_ms: FloatArray, accuracy: FloatArray, n: int, *, z: float = 1.645
 ) -> NDArray[np.bool_]:
-    """Mark the models that a test split of `n` samples can tell to be worse than one that is no slower.
+    """Mark the models that a split of `n` samples can tell to be worse than one that is no slower.
 
     Args:
         latency_ms: `m`.
         accuracy: `m`, fractions 0-1, each read on the same `n` samples.
-        n: samples of the test split.
+        n: samples of the split.
         z: how many standard errors of the difference are clear; 1.645 is one-sided 95 %.
     Source: the normal approximation of two independent proportions; on the same samples the true error is smaller, so
         a model is rather kept than lost.

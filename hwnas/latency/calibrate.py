@@ -22,7 +22,7 @@ from hwnas.latency.library import find_predictors, save_predictor
 from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.latency.records import Samples, prepare
 from hwnas.measure.collect import collect
-from hwnas.plugins import load_plugin
+from hwnas.plugins import load_plugin, plugin_names
 from hwnas.trace import operations
 
 __all__ = ["calibrate_local", "draw_candidates", "from_measurements", "predictors_from_measurements"]
@@ -47,6 +47,7 @@ def from_measurements(
     source: str = "own measurements",
     licence: str = "not published",
     seed: int = 0,
+    spaces: Sequence[SearchSpace] = (),
 ) -> LinearGpPredictor:
     """Fit a predictor to measurements of one precision.
 
@@ -59,13 +60,14 @@ def from_measurements(
         n_outputs: number of classes of the networks.
         source, licence: for the card.
         seed: of the folds that the card's figures are held out by.
+        spaces: that are not installed as plugins; all others are looked up by their name.
     Raises:
         MeasurementError: conditions are mixed, repeated measurements disagree, latencies are constant or of mixed
             units, or nothing stable is left.
         InvalidArchitectureError: an architecture is not in its space.
     """
     samples = prepare(measurements, device=device.name, precision=precision)
-    networks = _networks(samples, device, n_outputs)
+    networks = _networks(samples, device, n_outputs, spaces)
     samples.check_against(networks)
     first = samples.first
     origin = Origin(
@@ -114,7 +116,9 @@ def calibrate_local(
         MeasurementError: the device is not this machine, or nothing stable could be measured in a precision.
     """
     bound = space.for_task(task_like)
-    known = _cached(device, bound, task_like, threads)
+    # Spaces of one's own may share a name and differ, so what was measured for one is not kept for another.
+    is_kept = space.name in plugin_names("space")
+    known = _cached(device, bound, task_like, threads) if is_kept else {}
     missing = [precision for precision in precisions if precision not in known]
     if missing:
         measured, reasons = _measure(device, bound, task_like, missing, threads, budget_s, seed, on_progress)
@@ -122,9 +126,10 @@ def calibrate_local(
         for precision in missing:
             predictor = from_measurements(
                 device, measured, precision=precision, n_outputs=task_like.n_outputs, seed=seed,
-                source=f"calibrated on this machine ({machine_name()})", licence="own measurements",
+                source=f"calibrated on this machine ({machine_name()})", licence="own measurements", spaces=[bound],
             )  # fmt: skip
-            save_predictor(predictor, local=True)
+            if is_kept:
+                save_predictor(predictor, local=True)
             known[precision] = predictor
     return {precision: known[precision] for precision in precisions}
 
@@ -214,18 +219,19 @@ def _measure(
     return measured, reasons
 
 
-def _networks(samples: Samples, device: Device, n_outputs: int) -> list[OpList]:
-    spaces = {name: load_plugin("space", name) for name in samples.spaces}
+def _networks(samples: Samples, device: Device, n_outputs: int, given: Sequence[SearchSpace]) -> list[OpList]:
+    known = {space.name: space for space in given}
+    spaces = {name: known.get(name) or load_plugin("space", name) for name in samples.spaces}
     networks = []
     for candidate, shape in zip(samples.candidates, samples.shapes, strict=True):
         unbound = spaces[candidate.architecture.space]
-        known = shape or unbound.input_shape
-        if known is None:
+        size = shape or unbound.input_shape
+        if size is None:
             raise MeasurementError(
                 f"candidate {candidate.id}: the record has no input_shape, and space {unbound.name!r} has no "
                 "fixed one; measure again with `hwnas measure`"
             )
-        task = TaskShape(tuple(known), n_outputs)
+        task = TaskShape(tuple(size), n_outputs)
         bound = unbound.for_task(task)
         bound.check(candidate.architecture)
         networks.append(operations(bound, candidate, task, multiple=device.channel_multiple))

@@ -25,15 +25,18 @@ Pairs = Sequence[tuple[Evaluated, Finished]]
 
 
 def still_wanted(finished: Pairs) -> list[tuple[Evaluated, Finished]]:
-    """Those that are not clearly worse than a faster one, by predicted latency and accuracy of the file."""
+    """Those that are not clearly worse than a faster one, by predicted latency and validation accuracy."""
     latency_ms = np.array([record.latency_ms for record, _ in finished])
     return [pair for pair, keep in zip(finished, _kept(latency_ms, finished), strict=True) if keep]
 
 
 def _kept(latency_ms: NDArray[np.float64], finished: Pairs) -> NDArray[np.bool_]:
-    """A front of finished models leaves out what the test split shows to be beaten, and keeps what it cannot tell."""
-    accuracy = np.array([made.test.accuracy for _, made in finished])
-    n = finished[0][1].test.n if finished else 1
+    """A front of finished models leaves out what is clearly beaten on the validation split, and keeps what is not.
+
+    The test split decides nothing: it is only reported.
+    """
+    accuracy = np.array([made.validation.accuracy for _, made in finished])
+    n = finished[0][1].validation.n if finished else 1
     return np.asarray(~is_clearly_dominated(latency_ms, accuracy, n))
 
 
