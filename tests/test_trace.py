@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis, parameter_count
+from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
+from hwnas.search_spaces.nasbench201 import SPACE as NASBENCH201
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,8 +19,6 @@ from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import TaskShape
 from hwnas.elastic.space import ElasticSpace, build_candidate
 from hwnas.errors import BuildError
-from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
-from hwnas.search_spaces.nasbench201 import SPACE as NASBENCH201
 from hwnas.trace import operations, trace_block, trace_module
 
 COUNTED = ("conv", "linear", "addmm")

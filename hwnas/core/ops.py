@@ -119,9 +119,11 @@ class Segment:
     def at(self, precision: str) -> Segment:
         """The same operations at another precision; the same object each time it is asked for."""
         found = self.cache.get(("at", precision))
+        if found is None and all(op.precision == precision for op in self.ops):
+            found = self
         if found is None:
             found = Segment([replace(op, precision=precision) for op in self.ops])
-            self.cache["at", precision] = found
+        self.cache["at", precision] = found
         return found
 
 

@@ -19,6 +19,7 @@ from hwnas.search.study import Evaluated, Proposal, SearchStudy
 
 __all__ = ["FrontTracker", "Loop"]
 
+MAX_ATTEMPTS = 100  # proposals for one evaluation; a refused one is followed by its replacement
 NOTED_FAILURES = 3
 FAILURES_BEFORE_STOP = 10  # of the first evaluations; a search in which nothing works should say so early
 
@@ -127,7 +128,7 @@ class Loop:
         rng = np.random.default_rng([self.seed, 1, number])
         for anchor in self._anchors(number, seen):
             self.study.enqueue(anchor)
-        while True:
+        for _ in range(MAX_ATTEMPTS):
             proposal = self.study.ask()
             reason = self._refusal(proposal.candidate, seen)
             if reason is None:
@@ -137,6 +138,7 @@ class Loop:
             if other is None:
                 return None
             self.study.enqueue(other)
+        return None
 
     def _anchors(self, number: int, seen: set[Candidate]) -> list[Candidate]:
         """The two ends of the space begin the search, so that the front spans it from the start."""

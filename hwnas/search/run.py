@@ -14,6 +14,7 @@ from hwnas.core.front import Front
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
+from hwnas.errors import RuntimeExportError, TrainingError
 from hwnas.runtimes.cpu_flags import read_cpu_flags
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.config import SearchConfig
@@ -148,6 +149,7 @@ class _Run:
         wanted = self.config.n_front
         self.listener.phase("finish", wanted)
         finished: list[tuple[Evaluated, Finished]] = []
+        first: TrainingError | RuntimeExportError | None = None
         for record in order:
             kept = still_wanted(finished)
             # What finishing moved behind others is made up for, but not without end.
@@ -156,14 +158,21 @@ class _Run:
             if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
                 break
             macs = budget.scorer.joint.operations(record.candidate).macs
-            made = finisher.finish(
-                record.candidate,
-                epochs=finish_epochs(effort, macs, len(finisher.task.train)),
-                stop_after_s=finish_seconds(clock, wanted, finished),
-            )
+            try:
+                made = finisher.finish(
+                    record.candidate,
+                    epochs=finish_epochs(effort, macs, len(finisher.task.train)),
+                    stop_after_s=finish_seconds(clock, wanted, finished),
+                )
+            except (TrainingError, RuntimeExportError) as error:
+                self.listener.note(f"model {record.candidate.id} is left out: {error}")
+                first = first or error
+                continue
             finished.append((record, made))
             gained = max(0, len(still_wanted(finished)) - len(kept))
             self.listener.advance(gained, made=len(finished), accuracy=made.test.accuracy)
+        if first is not None and not finished:
+            raise first
         return finished
 
 

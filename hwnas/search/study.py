@@ -136,7 +136,16 @@ class SearchStudy:
                 raise RunFolderError(f"{journal} is damaged ({reason}); search again into a new --out") from error
             raise ConfigError(f"storage {url!r} cannot be used: {reason}; check the URL and that it runs") from error
         self.evaluated = [record for trial in trials if (record := self._record(trial)) is not None]
-        self._pending = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self._pending = self._take_up([trial for trial in trials if trial.state == TrialState.RUNNING])
+
+    def _take_up(self, running: list[FrozenTrial]) -> list[FrozenTrial]:
+        """What a killed process left running; a trial that was not even proposed to the end is closed."""
+        whole = [trial for trial in running if set(trial.params) == set(self._distributions)]
+        with _quiet():
+            for trial in running:
+                if trial not in whole:
+                    self._study.tell(trial.number, state=TrialState.FAIL)
+        return whole
 
     def _record(self, trial: FrozenTrial) -> Evaluated | None:
         raw = trial.user_attrs.get("hwnas")
@@ -155,12 +164,10 @@ class SearchStudy:
 
     def ask(self) -> Proposal:
         """The next proposal: one that a killed process left running, else a new one."""
+        if self._pending:
+            trial = self._pending.pop(0)
+            return self._proposal(trial._trial_id, trial.number, trial.params)
         with _quiet():
-            while self._pending:
-                trial = self._pending.pop(0)
-                if set(trial.params) == set(self._distributions):
-                    return self._proposal(trial._trial_id, trial.number, trial.params)
-                self._study.tell(trial.number, state=TrialState.FAIL)  # killed while it was being proposed
             # A fresh generator for each proposal, so that a resumed search goes on as an unbroken one would.
             step = int(np.random.SeedSequence([self.seed, len(self.evaluated)]).generate_state(1)[0])
             self._study.sampler = make_sampler(self.sampler, step)
