@@ -68,7 +68,9 @@ class SupernetEvaluator:
         """See hwnas.core.evaluation.Evaluator."""
         start = time.monotonic()
         precision = candidate.compression.precision
-        model = simulate(self.subnet(candidate), precision, self.calibration[0][:32], weight_bits=self.weight_bits)
+        model = simulate(
+            self.subnet(candidate), precision, self.calibration[0][:32], weight_bits=self.weight_bits, in_place=True
+        )
         with torch.inference_mode():
             finite = bool(torch.isfinite(model(self.calibration[0])).all())
         if not finite:

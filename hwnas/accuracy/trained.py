@@ -17,7 +17,7 @@ from hwnas.core.evaluation import Evaluation
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.data import accuracy, normalised
-from hwnas.errors import BuildError
+from hwnas.errors import BuildError, RunFolderError
 from hwnas.store import write_atomic
 from hwnas.trace import checked_build
 
@@ -78,12 +78,12 @@ class TrainedEvaluator:
         Raises:
             BuildError: `build` raised, or the network has the wrong output shape.
             TrainingError: the loss is not finite.
+            RunFolderError: its kept weights are damaged, or of another network.
         """
         path = self.folder / f"{candidate.architecture.id}.safetensors"
         module = self._fresh(candidate)
         if path.exists():
-            module.load_state_dict(load_file(path))
-            return module.eval()
+            return _with_weights(module, path)
         result = fine_tune(
             module, self.task, epochs=self.epochs, lr=self.learning_rate, seed=self.seed, on_epoch=self.on_epoch
         )
@@ -104,3 +104,14 @@ class TrainedEvaluator:
         value = accuracy(model, self.task.validation, self.task.preprocessing)
         n = len(self.task.validation)
         return Evaluation(value, n, "validation", precision, "trained", time.monotonic() - start)
+
+
+def _with_weights(module: nn.Module, path: Path) -> nn.Module:
+    try:
+        module.load_state_dict(load_file(path))
+    except Exception as error:  # safetensors and torch each have errors of their own
+        reason = str(error).splitlines()[0]
+        raise RunFolderError(
+            f"{path} is damaged or of another network ({reason}); delete it to train the network again"
+        ) from error
+    return module.eval()

@@ -45,7 +45,9 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return folded
 
 
-def simulate(model: nn.Module, precision: str, calibration: Tensor, *, weight_bits: int = 8) -> nn.Module:
+def simulate(
+    model: nn.Module, precision: str, calibration: Tensor, *, weight_bits: int = 8, in_place: bool = False
+) -> nn.Module:
     """A copy in eval mode that computes in float32 but rounds as if it ran at `precision`.
 
     fp32 changes nothing. fp16 and bf16 round the weights, inputs and outputs of convolutions and linear layers.
@@ -57,6 +59,7 @@ def simulate(model: nn.Module, precision: str, calibration: Tensor, *, weight_bi
         precision: one of `PRECISIONS`.
         calibration: `n x input_shape`, normalised training samples; read for int8 only.
         weight_bits: 8, or 7 for CPUs whose int8 kernels saturate.
+        in_place: `model` may be changed, which spares a copy.
     Raises:
         ConfigError: unknown precision, or `weight_bits` is not 2 to 8.
     """
@@ -64,10 +67,11 @@ def simulate(model: nn.Module, precision: str, calibration: Tensor, *, weight_bi
         raise ConfigError(
             f"precision must be one of {', '.join(PRECISIONS)} and weight_bits 2 to 8, got {precision!r}, {weight_bits}"
         )
+    own = model if in_place else copy.deepcopy(model)
     if precision == "fp32":
-        return copy.deepcopy(model).eval()
+        return own.eval()
     # Folding matters to int8 ranges alone, and costs as much as reading a small network's accuracy.
-    simulated = fold_batch_norm(model) if precision == "int8" else copy.deepcopy(model).eval()
+    simulated = fold_batch_norm(own) if precision == "int8" else own.eval()
     layers: list[nn.Module] = [module for module in simulated.modules() if isinstance(module, QUANTIZED)]
     with torch.no_grad():
         if precision == "int8":

@@ -54,8 +54,16 @@ class Finished:
 
 
 def finishing_order(records: Sequence[Evaluated], count: int) -> list[Evaluated]:
-    """The front's candidates, `count` evenly spread ones first, then the rest of it, then what lies just behind it."""
-    rest = [record for record in records if record.accuracy is not None]
+    """The front's candidates, `count` evenly spread ones first, then the rest of it, then what lies just behind it.
+
+    Of candidates with one and the same latency (cells that are mirror images, say) only the most accurate counts.
+    """
+    best: dict[float, Evaluated] = {}
+    for record in records:
+        if record.accuracy is not None:
+            place = float(f"{record.latency_ms:.6g}")
+            best[place] = max(best.get(place, record), record, key=lambda r: (r.accuracy or 0.0, -r.number))
+    rest = list(best.values())
     order: list[Evaluated] = []
     while rest and len(order) < 3 * count:
         keep = is_non_dominated(costs_of(rest))
@@ -91,6 +99,11 @@ class Finisher:
     _logits: Tensor | None = None
     _has_teacher: bool = False
 
+    @property
+    def batch_size(self) -> int:
+        """Samples a step: few where there are few samples, so that there are steps enough."""
+        return 16 if len(self.task.train) < 4000 else 128
+
     def finish(self, candidate: Candidate, *, epochs: int, stop_after_s: float | None = None) -> Finished:
         """Make one model, or read it back if an earlier session made it.
 
@@ -113,7 +126,7 @@ class Finisher:
             self.task,
             epochs=epochs,
             lr=self.learning_rate,
-            batch_size=32 if len(self.task.train) < 4000 else 128,
+            batch_size=self.batch_size,
             teacher=self._logits,
             seed=self.seed,
             stop_after_s=stop_after_s,

@@ -90,8 +90,9 @@ def assemble(
     """The front of the finished models: by measured latency where there is one, and by the accuracy of the file."""
     device = setup.device.name
     models = [_model(made, budget, device, measured.get(made.candidate.id)) for _, made in finished]
-    costs = np.array([(model.latency_ms, 1 - model.accuracy) for model in models]).reshape(-1, 2)
-    kept = [model for model, keep in zip(models, _kept(costs[:, 0], finished), strict=True) if keep]
+    latency_ms = np.array([model.latency_ms for model in models])
+    kept = [model for model, keep in zip(models, _kept(latency_ms, finished), strict=True) if keep]
+    costs = np.array([(model.latency_ms, 1 - model.accuracy) for model in kept]).reshape(-1, 2)
     inside = costs[(costs <= np.asarray(reference)).all(axis=1)]
     return Front(
         task=setup.task.name,

@@ -92,7 +92,8 @@ class Loop:
         for record in self.study.evaluated:
             self.tracker.add(record)
         if self.study.evaluated:
-            self.listener.advance(len(self.study.evaluated), front=len(self.tracker.records))
+            worked = sum(record.accuracy is not None for record in self.study.evaluated)
+            self.listener.advance(worked, front=len(self.tracker.records))
         while not self._enough():
             proposal = self._next(seen)
             if proposal is None:
@@ -104,12 +105,17 @@ class Loop:
             )
             self.tracker.add(record)
             self._check_failures()
-            self.listener.advance(1, front=len(self.tracker.records), hypervolume=self.tracker.hypervolume)
+            self.listener.advance(
+                int(record.accuracy is not None), front=len(self.tracker.records), hypervolume=self.tracker.hypervolume
+            )
         return self.study.evaluated
 
     def _enough(self) -> bool:
-        if self.n_trials is not None and len(self.study.evaluated) >= self.n_trials:
-            return True
+        if self.n_trials is not None:
+            worked = sum(record.accuracy is not None for record in self.study.evaluated)
+            # Failed evaluations are made up for, but not without end.
+            if worked >= self.n_trials or len(self.study.evaluated) >= 2 * self.n_trials:
+                return True
         return self.deadline_s is not None and time.monotonic() >= self.deadline_s
 
     def _evaluate(self, candidate: Candidate) -> Evaluation | str:

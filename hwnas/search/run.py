@@ -14,6 +14,7 @@ from hwnas.core.front import Front
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
+from hwnas.elastic.threads import threads_for
 from hwnas.errors import RuntimeExportError, TrainingError
 from hwnas.runtimes.cpu_flags import read_cpu_flags
 from hwnas.search.budget import Budget, Scorer
@@ -109,12 +110,14 @@ class _Run:
 
     def _has_all_trials(self, folder: RunFolder, setup: Setup) -> bool:
         wanted = self.config.trials_wanted
-        return wanted is None or len(self._study(folder, setup).evaluated) >= wanted
+        worked = [record for record in self._study(folder, setup).evaluated if record.accuracy is not None]
+        return wanted is None or len(worked) >= wanted
 
     def _search(self, folder: RunFolder, setup: Setup, budget: Budget, clock: Clock) -> Front:
         effort = _kept_effort(folder, plan_effort(self.config, setup.joint, setup.task, clock), clock)
         study = self._study(folder, setup)  # opened first: a damaged study must not cost a training
-        evaluator, source = make_evaluators(folder, setup, effort, self.listener)
+        with threads_for(effort.batch_macs):
+            evaluator, source = make_evaluators(folder, setup, effort, self.listener)
         reference = _reference(budget)
         tracker = FrontTracker(reference)
         share = clock.share(SEARCH_SHARE if setup.space.weight_shared else 0.8)
@@ -123,7 +126,8 @@ class _Run:
         loop = Loop(
             study, budget, evaluator, self.listener, tracker, self.config.seed, self.config.trials_wanted, deadline
         )
-        records = loop.run()
+        with threads_for(effort.batch_macs):
+            records = loop.run()
         _write_trials(folder.path, records)
         finisher = Finisher(
             source,
@@ -159,11 +163,12 @@ class _Run:
                 break
             macs = budget.scorer.joint.operations(record.candidate).macs
             try:
-                made = finisher.finish(
-                    record.candidate,
-                    epochs=finish_epochs(effort, macs, len(finisher.task.train)),
-                    stop_after_s=finish_seconds(clock, wanted, finished),
-                )
+                with threads_for(macs * finisher.batch_size):
+                    made = finisher.finish(
+                        record.candidate,
+                        epochs=finish_epochs(effort, macs, len(finisher.task.train)),
+                        stop_after_s=finish_seconds(clock, wanted, finished),
+                    )
             except (TrainingError, RuntimeExportError) as error:
                 self.listener.note(f"model {record.candidate.id} is left out: {error}")
                 first = first or error

@@ -91,7 +91,7 @@ class RunFolder:
         raw = read_json(path / CONFIG, schema=SCHEMA)
         try:
             began = SearchConfig.from_mapping(raw["settings"])
-        except (KeyError, TypeError, ConfigError) as error:
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
             raise RunFolderError(f"{path / CONFIG} is damaged ({error}); search again into a new --out") from error
         default, settings = SearchConfig(devices=config.devices), config.to_json()
         for name, value in began.to_json().items():
@@ -101,7 +101,8 @@ class RunFolder:
                     f"the run in {path} began with {name} {value!r}, got {settings[name]!r}; "
                     "leave the option out, or begin a new run with another --out"
                 )
-        given = {name: getattr(config, name) for name in ("n_trials", "time_s") if getattr(config, name) is not None}
+        free = ("n_trials", "time_s", "n_front")
+        given = {name: value for name in free if (value := getattr(config, name)) != getattr(default, name)}
         return cls(path, replace(began, out=path, resume=True, **given))
 
     @staticmethod

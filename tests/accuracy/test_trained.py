@@ -32,10 +32,15 @@ def evaluator(task: Task, folder: Path, space: SearchSpace = SPACE, epochs: int 
     return TrainedEvaluator(space, task, epochs=epochs, seed=1, folder=folder / "trained")
 
 
+def same_weights(one: nn.Module, two: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
 def test_it_trains_and_keeps_the_weights(few_digits: Task, tmp_path: Path) -> None:
-    made = evaluator(few_digits, tmp_path)
+    made = evaluator(few_digits, tmp_path, epochs=15)
     found = made.evaluate(SMALL)
-    assert found.accuracy > 0.4
+    assert found.accuracy > 0.3  # guessing is 0.1
     assert (found.n, found.split, found.precision, found.source) == (100, "validation", "fp32", "trained")
     (kept,) = (tmp_path / "trained").iterdir()
     assert kept.name == f"{SMALL.architecture.id}.safetensors"
@@ -65,15 +70,20 @@ def test_the_same_seed_gives_the_same_weights(few_digits: Task, tmp_path: Path) 
     one = evaluator(few_digits, tmp_path / "a").network(SMALL)
     torch.manual_seed(6)
     two = evaluator(few_digits, tmp_path / "b").network(SMALL)
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert same_weights(one, two)
 
 
-def test_damaged_weights(few_digits: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut", "empty", "another"])
+def test_damaged_weights(few_digits: Task, tmp_path: Path, damage: str) -> None:
     made = evaluator(few_digits, tmp_path, epochs=1)
     made.network(SMALL)
-    path = tmp_path / "trained" / f"{SMALL.architecture.id}.safetensors"
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(RunFolderError, match="damaged"):
+    made.network(Candidate(SPACE.largest()))
+    path, other = (
+        tmp_path / "trained" / f"{architecture.id}.safetensors" for architecture in (SPACE.smallest(), SPACE.largest())
+    )
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[:50], "empty": b"", "another": other.read_bytes()}[damage])
+    with pytest.raises(RunFolderError, match="damaged or of another network"):
         made.network(SMALL)
 
 

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.evaluation import Evaluation
+from hwnas.core.ops import OpList
+from hwnas.core.predictor import Card, Prediction
+from hwnas.core.space import Choice, SearchSpace
+from hwnas.core.task import TaskLike, TaskShape
+from hwnas.errors import TrainingError
+from hwnas.search.budget import Budget, Scorer
+from hwnas.search.joint import JointSpace
+from hwnas.search.loop import FrontTracker, Loop
+from hwnas.search.study import SearchStudy
+
+SPEED = {"fp32": 1.0, "fp16": 0.7, "int8": 0.4}
+
+
+def build(architecture: object, task: TaskLike) -> nn.Module:
+    values = dict(architecture)  # type: ignore[call-overload]
+    width, kernel = values["width"], values["kernel"]
+    conv = nn.Conv2d(task.input_shape[0], width, kernel, 2, kernel // 2)
+    layers = [conv, nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(4 * width, task.n_outputs))
+
+
+def plain_space(widths: Sequence[int] = (4, 8, 16), kernels: Sequence[int] = (1, 3)) -> SearchSpace:
+    return SearchSpace("plain", [Choice("width", tuple(widths)), Choice("kernel", tuple(kernels))], build)
+
+
+class FakePredictor:
+    """Latency is a tenth of a ms, and a ms for each million multiply-adds; all is in domain up to `known_macs`."""
+
+    def __init__(self, precision: str, known_macs: float = math.inf) -> None:
+        self.precision, self.known_macs, self.asked = precision, known_macs, 0
+
+    @property
+    def card(self) -> Card:
+        unknown = dict.fromkeys(("mape", "spearman", "kendall", "within_5", "within_10", "interval_coverage"))
+        return Card(
+            id=f"fake-{self.precision}",
+            device="fake",
+            runtime="none",
+            runtime_version=None,
+            precision=self.precision,
+            batch=1,
+            threads=None,
+            power_mode=None,
+            statistic="p10",
+            measured=False,
+            source="a test",
+            licence="none",
+            n_measurements=0,
+            spaces=(),
+            input_shapes=(),
+            op_ranges={},
+            held_out=0,
+            date="2026-01-01",
+            **unknown,  # type: ignore[arg-type]
+        )
+
+    def predict(self, networks: Sequence[OpList]) -> list[Prediction]:
+        self.asked += len(networks)
+        found = []
+        for network in networks:
+            latency_ms = (0.1 + network.macs / 1e6) * SPEED[self.precision]
+            inside = network.macs <= self.known_macs
+            reason = None if inside else "too large"
+            found.append(Prediction(latency_ms, latency_ms * 0.9, latency_ms * 1.1, inside, reason, self.card.id))
+        return found
+
+
+class FakeEvaluator:
+    """Accuracy grows with multiply-adds; what is in `failing` fails."""
+
+    def __init__(self, joint: JointSpace, failing: Callable[[Candidate], bool] = lambda candidate: False) -> None:
+        self.joint, self.failing = joint, failing
+        self.seen: list[Candidate] = []
+
+    def evaluate(self, candidate: Candidate) -> Evaluation:
+        self.seen.append(candidate)
+        if self.failing(candidate):
+            raise TrainingError(f"candidate {candidate.id}: the loss is nan")
+        macs, precision = self.joint.operations(candidate).macs, candidate.compression.precision
+        accuracy = 0.9 * macs / (macs + 20_000) - (0.01 if precision == "int8" else 0.0)
+        return Evaluation(accuracy, 100, "validation", precision, "trained", 0.0)
+
+
+class Recorder:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.notes: list[str] = []
+        self.steps: dict[str, int] = {}
+        self.n_done = 0
+
+    def phase(self, name: str, total: int | None) -> None:
+        self.phases.append(name)
+
+    def advance(self, n: int = 1, **info: float | int | str) -> None:
+        assert n >= 0
+        self.steps[self.phases[-1] if self.phases else ""] = (
+            self.steps.get(self.phases[-1] if self.phases else "", 0) + n
+        )
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def done(self) -> None:
+        self.n_done += 1
+
+
+@pytest.fixture
+def task_shape() -> TaskShape:
+    return TaskShape((1, 8, 8), 10)
+
+
+@pytest.fixture
+def make_space() -> Callable[..., SearchSpace]:
+    return plain_space
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def make_joint(task_shape: TaskShape) -> Callable[..., JointSpace]:
+    def make(space: SearchSpace | None = None, precisions: tuple[str, ...] = ("fp32", "int8")) -> JointSpace:
+        space = (space or plain_space()).for_task(task_shape)
+        return JointSpace(space, task_shape, precisions, 8, space.stages)
+
+    return make
+
+
+@pytest.fixture
+def make_budget() -> Callable[..., Budget]:
+    def make(joint: JointSpace, *, known_macs: float = math.inf, **limits: object) -> Budget:
+        predictors = {precision: FakePredictor(precision, known_macs) for precision in joint.precisions}
+        return Budget(Scorer(joint, predictors), **limits)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def make_evaluator() -> type[FakeEvaluator]:
+    return FakeEvaluator
+
+
+@pytest.fixture
+def make_predictor() -> type[FakePredictor]:
+    return FakePredictor
+
+
+@pytest.fixture
+def make_study(tmp_path: Path) -> Callable[..., SearchStudy]:
+    def make(joint: JointSpace, *, sampler: str = "tpe", seed: int = 0, name: str = "study.journal") -> SearchStudy:
+        return SearchStudy(joint, sampler=sampler, seed=seed, journal=tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def make_loop(recorder: Recorder) -> Callable[..., Loop]:
+    def make(
+        study: SearchStudy, budget: Budget, evaluator: FakeEvaluator, n_trials: int | None, **more: object
+    ) -> Loop:
+        return Loop(study, budget, evaluator, recorder, FrontTracker((5.0, 0.9)), 0, n_trials, **more)  # type: ignore[arg-type]
+
+    return make

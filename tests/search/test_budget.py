@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
+
+from hwnas.errors import ConfigError, InfeasibleBudgetError
+from hwnas.search.budget import Budget, Scorer
+from hwnas.search.joint import JointSpace
+
+MakeJoint = Callable[..., JointSpace]
+MakeBudget = Callable[..., Budget]
+
+
+def test_a_prediction_is_asked_for_once(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    scorer = make_budget(joint).scorer
+    candidate = joint.sample(np.random.default_rng(0))
+    assert scorer.predict(candidate) == scorer.predict(candidate)
+    assert scorer.predictors[candidate.compression.precision].asked == 1  # type: ignore[attr-defined]
+
+
+def test_size_is_of_the_weights_at_their_precision(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    scorer = make_budget(joint).scorer
+    values = {"width": 8, "kernel": 3}
+    params = (9 * 8 + 8) + 2 * 8 + (32 * 10 + 10)
+    assert scorer.size_mb(joint.candidate(values | {"precision": "fp32"})) == pytest.approx(4 * params / 1e6)
+    assert scorer.size_mb(joint.candidate(values | {"precision": "int8"})) == pytest.approx(params / 1e6)
+
+
+def test_excess(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    candidate = joint.candidate({"width": 8, "kernel": 3, "precision": "fp32"})
+    free = make_budget(joint)
+    latency_ms, size_mb = free.scorer.predict(candidate).latency_ms, free.scorer.size_mb(candidate)
+    assert free.excess(candidate) == 0
+    assert make_budget(joint, max_latency_ms=latency_ms).excess(candidate) == 0
+    assert make_budget(joint, max_latency_ms=latency_ms / 1.5).excess(candidate) == pytest.approx(0.5)
+    both = make_budget(joint, max_latency_ms=latency_ms / 1.5, max_size_mb=size_mb / 2)
+    assert both.excess(candidate) == pytest.approx(1.5)
+    assert make_budget(joint, known_macs=0, in_domain_only=True).excess(candidate) == math.inf
+    assert make_budget(joint, known_macs=0).excess(candidate) == 0
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_it_descends_to_a_candidate_that_fits(make_joint: MakeJoint, make_budget: MakeBudget, share: float) -> None:
+    joint = make_joint(MOBILENET)
+    free = make_budget(joint)
+    ends = [free.scorer.predict(c).latency_ms for c in (free.smallest(), joint.candidate(_largest(joint)))]
+    limit = ends[0] + share * (ends[1] - ends[0])
+    budget = make_budget(joint, max_latency_ms=limit)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        start = joint.sample(rng)
+        found = budget.descend(start, rng, is_wanted=lambda candidate: True)
+        assert found is not None
+        assert budget.scorer.predict(found).latency_ms <= limit
+        if budget.excess(start) == 0:
+            assert found == start
+
+
+def _largest(joint: JointSpace) -> dict[str, object]:
+    return {choice.label: choice.options[-1] for choice in joint.choices} | {
+        choice.label: 0.0 for choice in joint.choices if choice.label.startswith("prune.")
+    }
+
+
+def test_descending_gives_up(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    budget = make_budget(joint, max_latency_ms=1e-6)
+    rng = np.random.default_rng(0)
+    assert budget.descend(joint.sample(rng), rng, is_wanted=lambda c: True, max_steps=20) is None
+    assert budget.find(None, rng, seen=(), max_starts=2) is None
+
+
+def test_finding_leaves_out_what_was_seen(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    budget = make_budget(joint)
+    rng = np.random.default_rng(0)
+    seen: set[object] = set()
+    for _ in range(12):
+        found = budget.find(None, rng, seen=seen)  # type: ignore[arg-type]
+        assert found is not None
+        assert found not in seen
+        seen.add(found)
+    assert budget.find(None, rng, seen=seen) is None  # type: ignore[arg-type]
+
+
+def test_a_latency_that_nothing_meets(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    every = joint.all(100)
+    assert every is not None
+    fastest_ms = min(make_budget(joint).scorer.predict(candidate).latency_ms for candidate in every)
+    with pytest.raises(InfeasibleBudgetError) as caught:
+        make_budget(joint, max_latency_ms=fastest_ms / 2).require_feasible(np.random.default_rng(0))
+    message = str(caught.value)
+    assert f"asked for {fastest_ms / 2:g} ms, fastest seen {fastest_ms:.4g} ms" in message
+    assert "'plain'" in message
+    make_budget(joint, max_latency_ms=fastest_ms).require_feasible(np.random.default_rng(0))
+
+
+def test_a_size_that_nothing_meets(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    with pytest.raises(InfeasibleBudgetError, match=r"size: asked for 1e-06 MB, smallest seen 0\.000186 MB"):
+        # 4 channels, kernel 1: 8 + 8 + 170 parameters of one byte
+        make_budget(joint, max_size_mb=1e-6).require_feasible(np.random.default_rng(0))
+
+
+def test_a_budget_without_a_predictor(make_joint: MakeJoint) -> None:
+    scorer = Scorer(make_joint(), {})
+    with pytest.raises(ConfigError, match="needs a latency predictor"):
+        Budget(scorer, max_latency_ms=1.0).require_feasible(np.random.default_rng(0))
+    Budget(scorer).require_feasible(np.random.default_rng(0))
+
+
+def test_the_smallest_takes_the_fastest_precision_and_cuts_most(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint(MOBILENET, ("fp32", "fp16", "int8"))
+    found = make_budget(joint).smallest()
+    assert found.compression.precision == "int8"
+    assert dict(found.compression.prune) == dict.fromkeys(joint.stages, 0.5)

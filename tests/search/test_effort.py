@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
+from hwnas.search_spaces.nasbench201 import SPACE as NASBENCH201
+
+from hwnas.core.space import SearchSpace
+from hwnas.core.task import Preprocessing, Split, Task
+from hwnas.search.config import SearchConfig
+from hwnas.search.effort import (
+    MAX_FINISH_EPOCHS,
+    MEASURE_SHARE_S,
+    MIN_EPOCHS,
+    MIN_FINISH_EPOCHS,
+    SEARCH_SHARE,
+    TRAIN_SHARE,
+    Clock,
+    Effort,
+    finish_epochs,
+    finish_seconds,
+    plan_effort,
+)
+from hwnas.search.joint import JointSpace
+
+CONFIG = SearchConfig(devices=("jetson",))
+FOREVER = Clock(None)
+
+
+def blank(shape: tuple[int, ...], n_train: int, n_validation: int = 500) -> Task:
+    def split(n: int) -> Split:
+        # One sample seen n times: a task of any size in no memory.
+        return Split(np.broadcast_to(np.zeros((1, *shape), np.uint8), (n, *shape)), np.zeros(n, np.int64))
+
+    channels = shape[0]
+    preprocessing = Preprocessing((shape[1], shape[2]), channels, (0.5,) * channels, (0.5,) * channels)
+    parts = (split(n_train), split(n_validation), split(100))
+    return Task("blank", shape, 10, tuple("0123456789"), *parts, preprocessing)
+
+
+def planned(space: SearchSpace, task: Task, config: SearchConfig = CONFIG, clock: Clock = FOREVER) -> Effort:
+    return plan_effort(config, JointSpace(space.for_task(task), task, ("fp32",), 8, ()), task, clock)
+
+
+def test_effort_follows_from_settings_and_sizes_alone(few_digits: Task) -> None:
+    assert planned(MOBILENET, few_digits) == planned(MOBILENET, few_digits)
+    assert planned(MOBILENET, few_digits, replace(CONFIG, seed=3)).training.seed == 3
+
+
+def test_more_and_larger_images_get_fewer_epochs() -> None:
+    small = planned(MOBILENET, blank((1, 8, 8), 800))
+    many = planned(MOBILENET, blank((1, 8, 8), 200_000))
+    large = planned(MOBILENET, blank((3, 224, 224), 5_000))
+    assert small.training.epochs > many.training.epochs >= MIN_EPOCHS
+    assert large.training.epochs == MIN_EPOCHS
+    assert large.validation_limit <= small.validation_limit == 500
+    assert small.training.time_s is None
+    assert (small.training.batch_size, many.training.batch_size) == (64, 128)
+
+
+def test_a_space_of_one_input_is_trained_on_small_images() -> None:
+    assert planned(NASBENCH201, blank((3, 32, 32), 50_000)).shrink == 4
+    assert planned(NASBENCH201, blank((3, 32, 32), 20)).shrink == 1
+    assert planned(MOBILENET, blank((3, 32, 32), 50_000)).shrink == 1
+
+
+def test_with_a_time_training_gets_its_share(few_digits: Task) -> None:
+    effort = planned(MOBILENET, few_digits, replace(CONFIG, time_s=100.0), Clock.starting_now(100))
+    assert effort.training.time_s == pytest.approx(100 * TRAIN_SHARE, abs=2)
+    assert 0 < TRAIN_SHARE + SEARCH_SHARE * (1 - TRAIN_SHARE) < 1
+    assert effort.finish_macs is None
+    assert finish_epochs(effort, 10**6, 1000) == 60
+
+
+def test_a_plain_space_trains_each_candidate_for_some_epochs(
+    few_digits: Task, make_space: Callable[..., SearchSpace]
+) -> None:
+    effort = planned(make_space(), few_digits)
+    assert effort.epochs_alone == 12
+    assert effort.validation_limit == 100
+
+
+def test_small_networks_are_finished_for_longer(few_digits: Task) -> None:
+    effort = planned(MOBILENET, few_digits)
+    epochs = [finish_epochs(effort, macs, 1000) for macs in (0, 10**6, 10**7, 10**8, 10**10)]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[0] == MAX_FINISH_EPOCHS
+    assert epochs[-1] == MIN_FINISH_EPOCHS
+
+
+def test_the_clock() -> None:
+    assert FOREVER.left_s is None
+    assert FOREVER.share(0.5) is None
+    ended = Clock(time.monotonic() - 5)
+    assert ended.left_s == 0
+    assert ended.share(0.5) == 0
+    left_s = Clock.starting_now(50).left_s
+    assert left_s is not None
+    assert 40 < left_s <= 50
+
+
+def test_the_time_that_is_left_is_shared_by_the_models() -> None:
+    assert finish_seconds(FOREVER, 8, []) is None
+    first, last, extra = (finish_seconds(Clock.starting_now(80), 8, [0] * done) for done in (0, 7, 12))
+    assert first == pytest.approx(10 - MEASURE_SHARE_S, abs=0.5)
+    assert last == pytest.approx(80 - MEASURE_SHARE_S, abs=0.5)
+    assert extra == pytest.approx(80 - MEASURE_SHARE_S, abs=0.5)
+    assert finish_seconds(Clock(time.monotonic()), 8, []) == 0

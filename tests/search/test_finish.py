@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
+from hwnas.core.pareto import is_non_dominated
+from hwnas.core.space import SearchSpace
+from hwnas.core.task import Task
+from hwnas.runtimes.onnxruntime import OnnxRuntime
+from hwnas.search.finish import Finisher, finishing_order
+from hwnas.search.loop import costs_of
+from hwnas.search.study import Evaluated
+from hwnas.store import sha256_of
+
+
+def records_of(rows: Sequence[tuple[float, float | None]], make_space: Callable[..., SearchSpace]) -> list[Evaluated]:
+    space = make_space(range(1, len(rows) + 2), (1,))
+    return [
+        Evaluated(number, Candidate(space.architecture({"width": number + 1, "kernel": 1})), latency_ms, True, accuracy)
+        for number, (latency_ms, accuracy) in enumerate(rows)
+    ]
+
+
+def test_the_front_is_finished_first(make_space: Callable[..., SearchSpace]) -> None:
+    rng = np.random.default_rng(0)
+    records = records_of([(float(a), float(b)) for a, b in rng.random((40, 2))], make_space)
+    order = finishing_order(records, 4)
+    front = [r for r, keep in zip(records, is_non_dominated(costs_of(records)), strict=True) if keep]
+    assert {r.number for r in order[: len(front)]} == {r.number for r in front}
+    assert len(order) == len({r.number for r in order}) >= 12
+    first = [r.latency_ms for r in order[:4]]
+    assert first == sorted(first)
+    assert first[0] == min(r.latency_ms for r in front)
+    assert first[-1] == max(r.latency_ms for r in front)
+
+
+def test_of_equally_fast_ones_the_most_accurate_is_finished(make_space: Callable[..., SearchSpace]) -> None:
+    records = records_of([(1.0, 0.5), (1.0, 0.7), (1.0 + 1e-9, 0.7), (2.0, 0.6)], make_space)
+    assert [r.number for r in finishing_order(records, 4)] == [1, 3]
+
+
+def test_what_failed_is_not_finished(make_space: Callable[..., SearchSpace]) -> None:
+    records = records_of([(1.0, None), (2.0, 0.5), (3.0, None)], make_space)
+    assert [r.number for r in finishing_order(records, 8)] == [1]
+    assert finishing_order([], 8) == []
+
+
+class Source:
+    """Networks from fresh weights, and how often they were asked for."""
+
+    def __init__(self, space: SearchSpace, task: Task, teacher: nn.Module | None = None) -> None:
+        self.space, self.task, self.of_teacher, self.asked = space, task, teacher, 0
+
+    def network(self, candidate: Candidate) -> nn.Module:
+        self.asked += 1
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module: nn.Module = self.space.build(candidate.architecture, self.task)
+        return module.eval()
+
+    def teacher(self) -> nn.Module | None:
+        return self.of_teacher
+
+
+@pytest.fixture
+def source(few_digits: Task, make_space: Callable[..., SearchSpace]) -> Source:
+    return Source(make_space(), few_digits)
+
+
+def finisher(source: Source, folder: Path) -> Finisher:
+    return Finisher(source, source.task, OnnxRuntime(), folder, frozenset(), seed=0)
+
+
+def deployed_accuracy(path: Path, task: Task) -> float:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    inputs = task.preprocessing(task.test.inputs)
+    logits = session.run(None, {session.get_inputs()[0].name: inputs})[0]
+    return float((logits.argmax(1) == task.test.labels).mean())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_finished_model_is_a_file_that_does_what_is_said(source: Source, tmp_path: Path, precision: str) -> None:
+    candidate = Candidate(source.space.largest(), CompressionPlan(precision))
+    made = finisher(source, tmp_path).finish(candidate, epochs=2)
+    path = tmp_path / made.manifest["artifact"]["path"]
+    assert sha256_of(path) == made.manifest["artifact"]["sha256"]
+    assert path.stat().st_size == made.manifest["artifact"]["size_bytes"]
+    assert (made.test.n, made.test.split, made.test.source) == (100, "test", "deployed-file")
+    assert made.validation.split == "validation"
+    assert deployed_accuracy(path, source.task) == pytest.approx(made.test.accuracy, abs=1e-12)
+    assert made.manifest["fine_tuning"]["epochs"] == 2
+    assert not made.manifest["fine_tuning"]["distilled"]
+
+
+def test_a_finished_model_is_not_made_again(source: Source, tmp_path: Path) -> None:
+    candidate = Candidate(source.space.smallest())
+    made = finisher(source, tmp_path).finish(candidate, epochs=1)
+    again = finisher(source, tmp_path).finish(candidate, epochs=1)
+    assert source.asked == 1
+    assert again.manifest == made.manifest
+    assert again.test.accuracy == made.test.accuracy
+
+
+@pytest.mark.parametrize("damage", ["file", "manifest", "gone", "key"])
+def test_a_damaged_model_is_made_again(source: Source, tmp_path: Path, damage: str) -> None:
+    candidate = Candidate(source.space.smallest())
+    made = finisher(source, tmp_path).finish(candidate, epochs=1)
+    path = tmp_path / made.manifest["artifact"]["path"]
+    manifest = tmp_path / "models" / candidate.id / "manifest.json"
+    if damage == "file":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        manifest.write_text({"manifest": "{", "key": '{"schema": 1}'}[damage])
+    found = finisher(source, tmp_path)
+    assert found.known(candidate) is None
+    again = found.finish(candidate, epochs=1)
+    assert source.asked == 2
+    assert again.test.accuracy == made.test.accuracy
+    assert found.known(candidate) is not None
+
+
+def test_a_teacher_is_asked_once(
+    few_digits: Task, make_space: Callable[..., SearchSpace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = make_space()
+    asked: list[Any] = []
+    source = Source(space, few_digits, Source(space, few_digits).network(Candidate(space.largest())))
+    teacher = source.teacher
+    monkeypatch.setattr(source, "teacher", lambda: (asked.append(1), teacher())[1])
+    made = finisher(source, tmp_path)
+    for architecture in (space.smallest(), space.largest()):
+        assert made.finish(Candidate(architecture), epochs=1).manifest["fine_tuning"]["distilled"]
+    assert len(asked) == 1

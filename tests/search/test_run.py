@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from torch import nn
+
+from hwnas.core.candidate import Candidate
+from hwnas.core.pareto import hypervolume_2d
+from hwnas.core.space import Choice, SearchSpace
+from hwnas.core.task import Task
+from hwnas.errors import BuildError, ConfigError, InfeasibleBudgetError, RunFolderError
+from hwnas.search.config import SearchConfig
+from hwnas.search.result import SearchResult
+from hwnas.search.run import run_search
+from hwnas.store import read_front, sha256_of
+from hwnas.trace import operations
+
+MakeSpace = Callable[..., SearchSpace]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SearchConfig:
+    return SearchConfig(devices=("jetson-nano",), n_trials=5, n_front=2, precisions=("fp32",), out=tmp_path / "run")
+
+
+@pytest.fixture
+def few(few_digits: Task) -> Task:
+    return replace(few_digits, augmentation="none")
+
+
+def trial_rows(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "trials.jsonl").read_text().splitlines()]
+
+
+def deployed_accuracy(path: Path, task: Task) -> float:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    logits = session.run(None, {session.get_inputs()[0].name: task.preprocessing(task.test.inputs)})[0]
+    return float((logits.argmax(1) == task.test.labels).mean())
+
+
+def test_a_search_from_end_to_end(
+    config: SearchConfig, few: Task, make_space: MakeSpace, recorder: Any, tmp_path: Path
+) -> None:
+    space = make_space((4, 12, 32), (1, 3))
+    result = run_search(config, recorder, space=space, task=few)
+    assert isinstance(result, SearchResult)
+    assert result.run_dir == tmp_path / "run"
+    assert recorder.phases == ["search", "finish"]
+    assert recorder.steps["search"] == 5
+    assert recorder.n_done >= 1
+    assert any("out of the domain" in note for note in recorder.notes)
+    front = read_front(result.run_dir)
+    assert front == result.details
+    assert (front.task, front.space, front.devices, front.seed) == ("digits", "plain", ("jetson-nano",), 0)
+    assert 1 <= len(front.models) <= 3
+    costs = front.costs("jetson-nano")
+    assert [*costs[:, 0]] == sorted(costs[:, 0])
+    reference = np.array(front.reference_point["jetson-nano"])
+    inside = costs[(costs <= reference).all(axis=1)]
+    assert front.hypervolume["jetson-nano"] == pytest.approx(hypervolume_2d(inside, reference))
+    rows = {row["id"]: row for row in trial_rows(result.run_dir)}
+    assert len(rows) == 5
+    for model in front.models:
+        check_model(model, result.run_dir, space, few)
+        assert model.latency_ms == rows[model.id]["latency_ms"]
+    assert "<html" in (result.run_dir / "report.html").read_text()[:500].lower()
+
+
+def check_model(model: Any, run_dir: Path, space: SearchSpace, task: Task) -> None:
+    """Everything that the front says of a model is so."""
+    artifact = model.artifacts["onnx"]
+    path = run_dir / artifact.path
+    assert sha256_of(path) == artifact.sha256
+    assert path.stat().st_size == model.size_bytes
+    assert (model.accuracy_detail.split, model.accuracy_detail.n) == ("test", 100)
+    assert model.accuracy_detail.source == "deployed-file"
+    assert deployed_accuracy(path, task) == pytest.approx(model.accuracy, abs=1e-12)
+    ops = operations(space, Candidate(model.architecture), task)
+    assert (model.macs, model.params) == (ops.macs, ops.params)
+    entry = model.latency["jetson-nano"]
+    assert (entry.source, entry.in_domain) == ("predicted", False)
+    assert entry.low < entry.predicted < entry.high
+    assert model.energy_mj == {"jetson-nano": None}
+
+
+def test_resuming_a_finished_run(config: SearchConfig, few: Task, make_space: MakeSpace, recorder: Any) -> None:
+    space = make_space((4, 12), (1, 3))
+    first = run_search(replace(config, n_trials=2), space=space, task=few)
+    with pytest.raises(RunFolderError, match="exists already"):
+        run_search(replace(config, n_trials=2), space=space, task=few)
+    before = {path: path.stat().st_mtime_ns for path in first.run_dir.rglob("*") if path.suffix in (".onnx", ".json")}
+    again = run_search(
+        SearchConfig(devices=config.devices, out=config.out, resume=True), recorder, space=space, task=few
+    )
+    assert any("nothing is left to do" in note for note in recorder.notes)
+    assert again.details == first.details
+    unchanged = [path for path, when in before.items() if path.stat().st_mtime_ns == when]
+    assert all(path in unchanged for path in before if path.name != "config.json")
+    # More trials go on from there.
+    more = run_search(replace(config, n_trials=4, resume=True), space=space, task=few)
+    rows = trial_rows(more.run_dir)
+    assert len(rows) == len({row["id"] for row in rows}) == 4
+
+
+def test_a_resumed_run_must_be_the_same_search(config: SearchConfig, few: Task, make_space: MakeSpace) -> None:
+    run_search(replace(config, n_trials=1, n_front=1), space=make_space((4,), (1, 3)), task=few)
+    again = replace(config, n_trials=2, resume=True)
+    with pytest.raises(ConfigError, match="began with another choices"):
+        run_search(again, space=make_space((4, 8), (1, 3)), task=few)
+    with pytest.raises(ConfigError, match="began with another data"):
+        run_search(again, space=make_space((4,), (1, 3)), task=replace(few, fingerprint="other"))
+    with pytest.raises(ConfigError, match="began with seed 0, got 4"):
+        run_search(replace(again, seed=4), space=make_space((4,), (1, 3)), task=few)
+
+
+def test_a_budget_that_nothing_meets_makes_no_folder(config: SearchConfig, few: Task, make_space: MakeSpace) -> None:
+    with pytest.raises(InfeasibleBudgetError, match="fastest seen"):
+        run_search(replace(config, max_latency_ms=1e-6), space=make_space((4, 8)), task=few)
+    assert config.out is not None
+    assert not config.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda a, t: 1 / 0, "ZeroDivisionError"),
+        (lambda a, t: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), r"must have shape \(n, 10\), got \(n, 3\)"),
+        (lambda a, t: nn.Linear(3, 10), "does not run"),
+        (lambda a, t: "network", "must return nn.Module"),
+    ],
+)
+def test_a_space_that_builds_nonsense(config: SearchConfig, few: Task, wrong: Any, said: str) -> None:
+    space = SearchSpace("bad", [Choice("width", (4, 8))], wrong)
+    with pytest.raises(BuildError, match=said) as caught:
+        run_search(config, space=space, task=few)
+    assert "'bad', architecture {'width': " in str(caught.value)
+
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+torch.set_num_threads(1)
+import hwnas
+from hwnas.core.space import Choice, SearchSpace
+from hwnas.core.task import Split
+from hwnas.tasks.digits import load
+
+
+def build(architecture, task):
+    width = architecture["width"]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, task.n_outputs))
+
+
+whole = load()
+few = {name: Split(split.inputs[:200], split.labels[:200]) for name in ("train", "validation", "test")
+       for split in [getattr(whole, name)]}
+space = SearchSpace("mlp", [Choice("width", tuple(range(4, 40)))], build)
+hwnas.search(device="jetson-nano", precision="fp32", space=space, task=replace(whole, fingerprint="few", **few),
+             trials=14, n_front=2, out=Path(sys.argv[1]), resume="--resume" in sys.argv)
+"""
+
+
+def finished_trials(journal: Path) -> list[str]:
+    """Ids of the candidates whose evaluation is in the journal, read as plain lines."""
+    ids, done = {}, []
+    for line in journal.read_bytes().split(b"\n")[:-1]:
+        entry = json.loads(line)
+        if found := entry.get("user_attr", {}).get("hwnas"):
+            ids[entry["trial_id"]] = found["id"]
+        if entry.get("values") and entry.get("trial_id") in ids:
+            done.append(ids[entry["trial_id"]])
+    return done
+
+
+def test_a_killed_search_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "search.py"
+    script.write_text(SCRIPT)
+    journal = tmp_path / "killed" / "study.journal"
+    process = subprocess.Popen([sys.executable, str(script), str(journal.parent)], cwd=tmp_path)
+    try:
+        for _ in range(1200):
+            if process.poll() is not None or (journal.exists() and len(finished_trials(journal)) >= 3):
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait()
+    before = finished_trials(journal)
+    assert len(before) >= 3
+    for name, more in (("killed", ["--resume"]), ("unbroken", [])):
+        command = [sys.executable, str(script), str(tmp_path / name), *more]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    killed, unbroken = (trial_rows(tmp_path / name) for name in ("killed", "unbroken"))
+    ids = [row["id"] for row in killed]
+    assert ids[: len(before)] == before
+    assert len(ids) == len(set(ids)) == 14
+    assert killed == unbroken
+    fronts = [read_front(tmp_path / name) for name in ("killed", "unbroken")]
+    assert [(m.id, m.accuracy, m.latency_ms) for m in fronts[0].models] == [
+        (m.id, m.accuracy, m.latency_ms) for m in fronts[1].models
+    ]
