@@ -357,7 +357,7 @@ def accepts(values: Mapping[str, Value]) -> bool:
 
 
 def canonical(values: Mapping[str, Value]) -> Mapping[str, Value]:
-    """The same function without edges that have no effect: nobody deploys them."""
+    """Without the edges that carry nothing from the input to the output: at most they add a constant."""
     live = live_edges([str(values[label]) for label in LABELS])
     return {label: values[label] if alive else "none" for label, alive in zip(LABELS, live, strict=True)}
 

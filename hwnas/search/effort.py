@@ -19,8 +19,8 @@ __all__ = ["Clock", "Effort", "finish_epochs", "finish_seconds", "plan_effort"]
 # Without --time: multiply-adds of supernet training (forward and backward), about two minutes of two laptop cores.
 TRAIN_MACS = 4.5e12
 MAX_EPOCHS, MIN_EPOCHS = 30, 4
-FINISH_MACS = 0.4e12  # of one model
-MAX_FINISH_EPOCHS, MIN_FINISH_EPOCHS = 15, 3
+FINISH_MACS = 0.3e12  # of one model
+MAX_FINISH_EPOCHS, MIN_FINISH_EPOCHS = 15, 2
 # Multiply-adds of reading the accuracy of one candidate of middle size.
 EVALUATE_MACS = 12e9
 # With --time: which share of what is left after calibration goes to training the supernet, then to the search.
