@@ -159,10 +159,11 @@ def _calibrate(setup: Setup, seed: int, listener: Listener) -> dict[str, Latency
         nonlocal reached
         if reached == 0:
             listener.phase(f"calibrate {setup.device.name}", total)
+        done = min(done, total)
         listener.advance(done - reached)
         reached = done
 
-    return calibrate_local(
+    found = calibrate_local(
         setup.device,
         setup.space,
         setup.task,
@@ -172,6 +173,8 @@ def _calibrate(setup: Setup, seed: int, listener: Listener) -> dict[str, Latency
         seed=seed,
         on_progress=on_progress,
     )
+    listener.done()
+    return found
 
 
 def _require(setup: Setup, found: dict[str, LatencyPredictor]) -> None:
