@@ -7,6 +7,7 @@ else: a search that was killed and resumed proposes what the unbroken one would 
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -102,6 +103,11 @@ def _open_journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
+def _created_trials(journal: Path) -> int:
+    """How many trials the journal begins: optuna reads one without its first lines as an empty study."""
+    return len(re.findall(rb'"op_code":\s*4\b', journal.read_bytes())) if journal.exists() else 0
+
+
 class SearchStudy:
     """Ask-and-tell over the joint space; latency in ms is minimised, accuracy maximised.
 
@@ -135,6 +141,8 @@ class SearchStudy:
             if url is None:
                 raise RunFolderError(f"{journal} is damaged ({reason}); search again into a new --out") from error
             raise ConfigError(f"storage {url!r} cannot be used: {reason}; check the URL and that it runs") from error
+        if url is None and _created_trials(journal) != len(trials):
+            raise RunFolderError(f"{journal} is damaged (trials are missing); search again into a new --out")
         self.evaluated = [record for trial in trials if (record := self._record(trial)) is not None]
         self._pending = self._take_up([trial for trial in trials if trial.state == TrialState.RUNNING])
 

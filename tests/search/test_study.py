@@ -96,6 +96,19 @@ def test_a_damaged_line(joint: JointSpace, make_study: MakeStudy, tmp_path: Path
         make_study(joint)
 
 
+def test_a_journal_without_its_first_line_is_not_an_empty_study(
+    joint: JointSpace, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(joint)
+    for _ in range(3):
+        step(study, joint)
+    path = tmp_path / "study.journal"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[1:]))
+    with pytest.raises(RunFolderError, match="damaged"):
+        make_study(joint)
+
+
 def test_a_stale_lock_is_cleared(joint: JointSpace, make_study: MakeStudy, tmp_path: Path) -> None:
     step(make_study(joint), joint)
     (tmp_path / "study.journal.lock").touch()
