@@ -92,8 +92,7 @@ class Loop:
         for record in self.study.evaluated:
             self.tracker.add(record)
         if self.study.evaluated:
-            worked = sum(record.accuracy is not None for record in self.study.evaluated)
-            self.listener.advance(worked, front=len(self.tracker.records))
+            self.listener.advance(self.study.n_worked, front=len(self.tracker.records))
         while not self._enough():
             proposal = self._next(seen)
             if proposal is None:
@@ -111,11 +110,10 @@ class Loop:
         return self.study.evaluated
 
     def _enough(self) -> bool:
-        if self.n_trials is not None:
-            worked = sum(record.accuracy is not None for record in self.study.evaluated)
-            # Failed evaluations are made up for, but not without end.
-            if worked >= self.n_trials or len(self.study.evaluated) >= 2 * self.n_trials:
-                return True
+        # Failed evaluations are made up for, but not without end.
+        wanted, study = self.n_trials, self.study
+        if wanted is not None and (study.n_worked >= wanted or len(study.evaluated) >= 2 * wanted):
+            return True
         return self.deadline_s is not None and time.monotonic() >= self.deadline_s
 
     def _evaluate(self, candidate: Candidate) -> Evaluation | str:

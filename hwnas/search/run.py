@@ -110,8 +110,7 @@ class _Run:
 
     def _has_all_trials(self, folder: RunFolder, setup: Setup) -> bool:
         wanted = self.config.trials_wanted
-        worked = [record for record in self._study(folder, setup).evaluated if record.accuracy is not None]
-        return wanted is None or len(worked) >= wanted
+        return wanted is None or self._study(folder, setup).n_worked >= wanted
 
     def _search(self, folder: RunFolder, setup: Setup, budget: Budget, clock: Clock) -> Front:
         effort = _kept_effort(folder, plan_effort(self.config, setup.joint, setup.task, clock), clock)

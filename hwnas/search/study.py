@@ -166,6 +166,11 @@ class SearchStudy:
         )
 
     @property
+    def n_worked(self) -> int:
+        """Evaluations that gave an accuracy."""
+        return sum(record.accuracy is not None for record in self.evaluated)
+
+    @property
     def has_open_trials(self) -> bool:
         """Whether a killed process left a trial running or waiting."""
         return bool(self._pending or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))

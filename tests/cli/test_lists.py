@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,6 @@ def rows(*arguments: str) -> Any:
     found = RUNNER.invoke(app, [*arguments, "--json"])
     assert found.exit_code == 0, found.stderr
     return json.loads(found.stdout)
-
-
-needs_library = pytest.mark.skipif(
-    importlib.util.find_spec("hwnas.latency.library") is None, reason="the library of predictors is not built yet"
-)
 
 
 def test_spaces() -> None:
@@ -46,7 +40,6 @@ def test_runtimes() -> None:
     assert runtime["suffix"] == ".onnx"
 
 
-@needs_library
 def test_devices() -> None:
     devices = {row["name"]: row for row in rows("devices")}
     assert set(devices) >= {"cpu", "jetson-nano", "jetson-tx2"}
@@ -60,7 +53,6 @@ def test_devices() -> None:
             assert predictor["spaces"]
 
 
-@needs_library
 def test_doctor() -> None:
     found = rows("doctor")
     packages = {row["name"]: row for row in found["packages"]}
@@ -71,7 +63,6 @@ def test_doctor() -> None:
     assert "int8 weights keep" in found["machine"]["int8"]
 
 
-@needs_library
 @pytest.mark.parametrize("command", ["devices", "doctor"])
 def test_long_lists_as_tables(command: str) -> None:
     assert RUNNER.invoke(app, [command]).exit_code == 0
