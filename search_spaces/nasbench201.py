@@ -280,15 +280,11 @@ class Stem(ElasticConvBlock):
 
     def __init__(self, stage: str, channels_in: int, channels_out: int) -> None:
         super().__init__("stem", channels_in, (channels_out,), act=None)
-        self.choices, self.labels, self.stage, self.channels = (), (), stage, channels_out
+        self.stage, self.channels = stage, channels_out
 
     def spec(self, values: Values, channels: int, ratio: float, multiple: int) -> BlockSpec:
         """See ElasticBlock."""
         return ConvSpec(channels, kept_channels(self.channels, ratio, multiple), 3, 1, None)
-
-    def forward(self, x: Tensor, values: Values) -> Tensor:
-        """See ElasticBlock."""
-        return super().forward(x, {"stem": self.channels})
 
     def extract(
         self, values: Values, spec: BlockSpec, inputs: Tensor, outputs: Tensor | None

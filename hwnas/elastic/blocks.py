@@ -1,4 +1,4 @@
-"""The elastic blocks that spaces are written with: convolution, inverted residual, resize, classifier."""
+"""The elastic blocks that spaces are written with, beside the inverted residual: convolution, resize, classifier."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hwnas.core.ops import Segment
 from hwnas.core.space import Choice
 from hwnas.elastic.block import BlockSpec, ElasticBlock, Values, first
 from hwnas.elastic.layers import ElasticBatchNorm2d, ElasticConv2d, ElasticLinear
@@ -20,7 +21,10 @@ __all__ = [
     "ConvSpec",
     "ElasticClassifier",
     "ElasticConvBlock",
+    "ElasticIdentity",
     "ElasticResize",
+    "IdentitySpec",
+    "Resize",
     "ResizeSpec",
     "activation",
 ]
@@ -40,47 +44,93 @@ def activation(name: str) -> nn.Module:
 
 
 @dataclass(frozen=True, slots=True)
-class ResizeSpec:
-    """Bilinear resize to `size` pixels a side; nothing if the input has that size."""
+class IdentitySpec:
+    """A block that does nothing."""
 
     out_channels: int
-    size: int
 
     def build(self) -> nn.Module:
         """The plain block."""
-        return Resize(self.size)
+        return nn.Identity()
+
+    def segments(self, input_shape: tuple[int, ...]) -> tuple[tuple[Segment, ...], tuple[int, ...]]:
+        """No operations."""
+        return (), input_shape
+
+
+class ElasticIdentity(ElasticBlock):
+    """What a layer that is skipped becomes."""
+
+    def spec(self, values: Values, channels: int, ratio: float, multiple: int) -> BlockSpec:
+        """See ElasticBlock."""
+        return IdentitySpec(channels)
+
+    def forward(self, x: Tensor, values: Values) -> Tensor:
+        """See ElasticBlock."""
+        return x
+
+    def extract(
+        self, values: Values, spec: BlockSpec, inputs: Tensor, outputs: Tensor | None
+    ) -> tuple[nn.Module, Tensor]:
+        """See ElasticBlock."""
+        return spec.build(), inputs
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeSpec:
+    """Bilinear resize; see Resize."""
+
+    out_channels: int
+    size: int
+    full: int | None = None
+
+    def build(self) -> nn.Module:
+        """The plain block."""
+        return Resize(self.size, self.full)
 
 
 class Resize(nn.Module):
-    """Bilinear resize of `n x c x h x w` to a square."""
+    """Bilinear resize of `n x c x h x w`; nothing if the input has the wanted size.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        size: pixels a side of the output.
+        full: if given, `size` is meant for inputs of `full` pixels a side, and others are scaled by the same factor
+            (to whole pixels).
+    """
+
+    def __init__(self, size: int, full: int | None = None) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.full = size, full
 
     def forward(self, x: Tensor) -> Tensor:
-        """`n x c x h x w` -> `n x c x size x size`."""
-        if tuple(x.shape[2:]) == (self.size, self.size):
-            return x
-        return F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
+        """`n x c x h x w` -> `n x c x size x size` (if `h` and `w` are `full`)."""
+        sides = (int(x.shape[2]), int(x.shape[3]))  # plain numbers, so that an exported file has a fixed size
+        wanted = tuple(self.size if self.full is None else max(1, round(self.size * s / self.full)) for s in sides)
+        return x if wanted == sides else F.interpolate(x, size=wanted, mode="bilinear", align_corners=False)
 
 
 class ElasticResize(ElasticBlock):
-    """Elastic input resolution; the network takes its full-size input and scales it down itself."""
+    """Elastic input resolution; the network takes its full-size input and scales it down itself.
 
-    def __init__(self, label: str, sizes: Sequence[int]) -> None:
+    Args:
+        label: of the choice.
+        sizes: pixels a side, ascending.
+        full: see Resize; for a space of one large input, so that it can be trained on smaller images.
+    """
+
+    def __init__(self, label: str, sizes: Sequence[int], full: int | None = None) -> None:
         super().__init__()
-        self.label = label
+        self.label, self.full = label, full
         self.choices = (Choice(label, tuple(sizes)),)
         self.labels = (label,)
 
     def spec(self, values: Values, channels: int, ratio: float, multiple: int) -> BlockSpec:
         """See ElasticBlock."""
-        return ResizeSpec(channels, int(values[self.label]))
+        return ResizeSpec(channels, int(values[self.label]), self.full)
 
     def forward(self, x: Tensor, values: Values) -> Tensor:
         """See ElasticBlock."""
-        return cast(Tensor, Resize(int(values[self.label]))(x))
+        return cast(Tensor, Resize(int(values[self.label]), self.full)(x))
 
     def extract(
         self, values: Values, spec: BlockSpec, inputs: Tensor, outputs: Tensor | None
@@ -112,7 +162,7 @@ class ElasticConvBlock(ElasticBlock):
     Args:
         label: of the width choice.
         max_in: channels of the largest input.
-        widths: output channels, ascending.
+        widths: output channels, ascending; a single one is no choice.
     """
 
     def __init__(
@@ -127,19 +177,23 @@ class ElasticConvBlock(ElasticBlock):
     ) -> None:
         super().__init__()
         self.label, self.kernel, self.stride, self.act = label, kernel, stride, act
-        self.choices = (Choice(label, tuple(widths)),)
-        self.labels = (label,)
+        self.widths = tuple(widths)
+        self.choices = (Choice(label, self.widths),) if len(widths) > 1 else ()
+        self.labels = tuple(choice.label for choice in self.choices)
         self.conv = ElasticConv2d(max_in, widths[-1], (kernel,), stride=stride)
         self.norm = ElasticBatchNorm2d(widths[-1])
         self.activate = activation(act) if act else nn.Identity()
 
+    def _width(self, values: Values) -> int:
+        return int(values[self.label]) if self.choices else self.widths[0]
+
     def spec(self, values: Values, channels: int, ratio: float, multiple: int) -> BlockSpec:
         """See ElasticBlock."""
-        return ConvSpec(channels, int(values[self.label]), self.kernel, self.stride, self.act)
+        return ConvSpec(channels, self._width(values), self.kernel, self.stride, self.act)
 
     def forward(self, x: Tensor, values: Values) -> Tensor:
         """See ElasticBlock."""
-        x = self.norm(self.conv(x, int(values[self.label]), self.kernel))
+        x = self.norm(self.conv(x, self._width(values), self.kernel))
         return cast(Tensor, self.activate(x))
 
     def extract(
@@ -155,31 +209,46 @@ class ElasticConvBlock(ElasticBlock):
 
 @dataclass(frozen=True, slots=True)
 class ClassifierSpec:
-    """Mean over the image, then a linear layer."""
+    """Mean over the image, then a linear layer; between them a pointwise convolution and hard swish if `mix` > 0."""
 
     in_channels: int
     out_channels: int
+    mix: int = 0
 
     def build(self) -> nn.Module:
         """The plain block."""
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(self.in_channels, self.out_channels))
+        mixed: list[nn.Module] = []
+        if self.mix:
+            mixed = [nn.Conv2d(self.in_channels, self.mix, 1, bias=False), nn.Hardswish()]
+        linear = nn.Linear(self.mix or self.in_channels, self.out_channels)
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), *mixed, nn.Flatten(), linear)
 
 
 class ElasticClassifier(ElasticBlock):
-    """Mean over the image and a linear layer to `n_outputs` logits; takes any width up to `max_in`."""
+    """Mean over the image and a linear layer to `n_outputs` logits; takes any width up to `max_in`.
 
-    def __init__(self, max_in: int, n_outputs: int) -> None:
+    Args:
+        max_in: channels of the largest input.
+        n_outputs: logits.
+        mix: channels of a pointwise convolution and hard swish between the two, as in MobileNetV3; 0: none.
+    """
+
+    def __init__(self, max_in: int, n_outputs: int, *, mix: int = 0) -> None:
         super().__init__()
-        self.linear = ElasticLinear(max_in, n_outputs)
-        self.n_outputs = n_outputs
+        self.mix = ElasticConv2d(max_in, mix, (1,)) if mix else None
+        self.linear = ElasticLinear(mix or max_in, n_outputs)
+        self.n_outputs, self.n_mixed = n_outputs, mix
 
     def spec(self, values: Values, channels: int, ratio: float, multiple: int) -> BlockSpec:
         """See ElasticBlock."""
-        return ClassifierSpec(channels, self.n_outputs)
+        return ClassifierSpec(channels, self.n_outputs, self.n_mixed)
 
     def forward(self, x: Tensor, values: Values) -> Tensor:
         """See ElasticBlock."""
-        return cast(Tensor, self.linear(x.mean((2, 3))))
+        if self.mix is None:
+            return cast(Tensor, self.linear(x.mean((2, 3))))
+        mixed = F.hardswish(self.mix(x.mean((2, 3), keepdim=True), self.n_mixed, 1))
+        return cast(Tensor, self.linear(mixed.flatten(1)))
 
     def extract(
         self, values: Values, spec: BlockSpec, inputs: Tensor, outputs: Tensor | None
@@ -187,5 +256,8 @@ class ElasticClassifier(ElasticBlock):
         """See ElasticBlock."""
         module = spec.build()
         assert isinstance(module, nn.Sequential)
-        self.linear.copy_to(cast(nn.Linear, module[2]), inputs)
+        if self.mix is not None:
+            self.mix.copy_to(cast(nn.Conv2d, module[1]), inputs, self.n_mixed)
+            inputs = first(self.n_mixed)
+        self.linear.copy_to(cast(nn.Linear, module[-1]), inputs)
         return module, torch.arange(self.n_outputs)

@@ -37,16 +37,25 @@ class ElasticConv2d(nn.Module):
         kernels: odd sizes, ascending.
         stride: of height and width.
         depthwise: one filter a channel (`max_in` must be `max_out`).
+        groups: of a convolution that is not depthwise; with more than one, all its channels are always used.
     """
 
     def __init__(
-        self, max_in: int, max_out: int, kernels: Sequence[int] = (3,), *, stride: int = 1, depthwise: bool = False
+        self,
+        max_in: int,
+        max_out: int,
+        kernels: Sequence[int] = (3,),
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         if list(kernels) != sorted(set(kernels)) or any(kernel % 2 == 0 for kernel in kernels):
             raise ConfigError(f"kernels must be odd, different and ascending, got {tuple(kernels)}")
-        self.kernels, self.stride, self.depthwise = tuple(kernels), stride, depthwise
-        self.weight = nn.Parameter(torch.empty(max_out, 1 if depthwise else max_in, kernels[-1], kernels[-1]))
+        self.kernels, self.stride, self.depthwise, self.groups = tuple(kernels), stride, depthwise, groups
+        fan_in = 1 if depthwise else max_in // groups
+        self.weight = nn.Parameter(torch.empty(max_out, fan_in, kernels[-1], kernels[-1]))
         nn.init.kaiming_normal_(self.weight, mode="fan_out")
         self.shrink = nn.ParameterList(torch.eye(kernel * kernel) for kernel in self.kernels[:-1])
 
@@ -64,12 +73,12 @@ class ElasticConv2d(nn.Module):
     def active_weight(self, inputs: Channels, outputs: Channels, kernel: int) -> Tensor:
         """Weight of a subnet, as its own convolution would hold it."""
         weight = _take(self.kernel_weight(kernel), 0, outputs)
-        return weight if self.depthwise else _take(weight, 1, inputs)
+        return weight if self.depthwise or self.groups > 1 else _take(weight, 1, inputs)
 
     def forward(self, x: Tensor, outputs: int, kernel: int) -> Tensor:
         """Run with the first `x.shape[1]` input and the first `outputs` output channels."""
         weight = self.active_weight(x.shape[1], outputs, kernel)
-        groups = outputs if self.depthwise else 1
+        groups = outputs if self.depthwise else self.groups
         return F.conv2d(x, weight, stride=self.stride, padding=kernel // 2, groups=groups)
 
     def copy_to(self, conv: nn.Conv2d, inputs: Channels, outputs: Channels) -> None:
