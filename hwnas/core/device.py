@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from hwnas.core.compression import PRECISIONS
 from hwnas.errors import ConfigError
 
-__all__ = ["DEVICE_KINDS", "Device"]
+__all__ = ["DEVICE_KINDS", "QUANTITIES", "Device"]
 
 DEVICE_KINDS = ("cpu", "gpu", "tpu", "fpga", "asic", "dsp", "npu")
+QUANTITIES = ("latency", "throughput")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,9 @@ class Device:
         precisions: what the device and its runtime compute in, the exact one first.
         channel_multiple: channel counts that run without waste are multiples of it.
         memory_bytes: for model and activations; None if not known.
+        batch: images that one latency is of.
+        quantity: one of `QUANTITIES`. "throughput": its milliseconds are those per image at full throughput, 1000 /
+            (images per second). That is not the time that one image takes, and no latency follows from it.
         reach: "local" (this machine), "ssh", "adb", or "none" (predicted only).
         aliases: other names it answers to.
         note: anything that a user of its numbers must know.
@@ -36,6 +40,8 @@ class Device:
     precisions: tuple[str, ...] = ("fp32",)
     channel_multiple: int = 8
     memory_bytes: int | None = None
+    batch: int = 1
+    quantity: str = "latency"
     reach: str = "none"
     aliases: tuple[str, ...] = ()
     note: str = ""
@@ -45,6 +51,17 @@ class Device:
             raise ConfigError(f"device {self.name!r}: kind must be one of {DEVICE_KINDS}, got {self.kind!r}")
         if unknown := [p for p in self.precisions if p not in PRECISIONS]:
             raise ConfigError(f"device {self.name!r}: unknown precisions {unknown}; allowed: {PRECISIONS}")
+
+        if self.quantity not in QUANTITIES or self.batch < 1:
+            got = f"{self.quantity!r} at batch {self.batch}"
+            raise ConfigError(f"device {self.name!r}: quantity must be one of {QUANTITIES}, batch >= 1; got {got}")
+
+    @property
+    def measure(self) -> str:
+        """What its milliseconds are, in words."""
+        if self.quantity == "throughput":
+            return "ms per image at full throughput (not a latency)"
+        return f"latency in ms at batch {self.batch}"
 
     @property
     def is_local(self) -> bool:

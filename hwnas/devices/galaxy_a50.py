@@ -1,0 +1,20 @@
+"""Samsung Galaxy A50, predicted from published measurements."""
+
+from __future__ import annotations
+
+from hwnas.core.device import Device
+
+__all__ = ["DEVICE"]
+
+DEVICE = Device(
+    name="galaxy-a50",
+    title="Samsung Galaxy A50",
+    kind="cpu",
+    runtime="not-stated",
+    precisions=("fp32",),
+    channel_multiple=8,
+    note=(
+        "predicted from published measurements (HELP, end to end), which are whole milliseconds; runtime and "
+        "threads not stated"
+    ),
+)
