@@ -28,6 +28,8 @@ __all__ = ["LABELS", "OPERATIONS", "SPACE"]
 
 # Cheapest first, so that the first is the smallest network's and the last the largest's.
 OPERATIONS = ("skip", "k3_e1_g2", "k5_e1_g2", "k3_e1", "k5_e1", "k3_e3", "k5_e3", "k3_e6", "k5_e6")
+# The order of HW-NAS-Bench's tables.
+CODES = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
 # (layers, channels, stride of the first layer)
 STAGES = ((1, 16, 1), (4, 24, 1), (4, 32, 2), (4, 64, 2), (4, 112, 1), (4, 184, 2), (1, 352, 1))
 STEM, HEAD = 16, 1504
@@ -61,4 +63,4 @@ def blocks(task: TaskLike) -> Sequence[ElasticBlock]:
     return [*chain, head, ElasticClassifier(HEAD, task.n_outputs)]
 
 
-SPACE = ElasticSpace("fbnet", blocks, input_shape=(3, 32, 32))
+SPACE = ElasticSpace("fbnet", blocks, input_shape=(3, 32, 32), codes=CODES)

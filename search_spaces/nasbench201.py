@@ -28,6 +28,8 @@ from hwnas.trace import trace_block
 __all__ = ["EDGES", "OPERATIONS", "SPACE"]
 
 OPERATIONS = ("none", "skip_connect", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
+# The order of the benchmark's own tables.
+CODES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 # (from node, to node); node 0 is the cell's input, node 3 its output.
 EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 LABELS = tuple(f"e{start}{end}" for start, end in EDGES)
@@ -364,6 +366,7 @@ SPACE = ElasticSpace(
     input_shape=(3, 32, 32),
     accepts=accepts,
     canonical=canonical,
+    codes=CODES,
     # Without a skip 45 convolutions follow each other, and learn slowly; this is also the benchmark's best cell.
     largest={label: "skip_connect" if label == "e03" else "nor_conv_3x3" for label in LABELS},
     smallest={label: "skip_connect" if label == "e03" else "none" for label in LABELS},

@@ -52,6 +52,8 @@ class SearchSpace:
     """
 
     weight_shared = False
+    # Options in the order of the numbers that published tables give them; none: tables name the options themselves.
+    codes: tuple[Value, ...] = ()
 
     def __init__(
         self,

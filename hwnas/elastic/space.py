@@ -36,6 +36,7 @@ class ElasticSpace(SearchSpace):
         largest: the architecture that teaches the others while the supernet is trained, if it is not the one of every
             last option.
         canonical: gives one set of values for all that are the same function.
+        codes: options in the order of the numbers that published tables give them, if they do.
     Raises:
         ConfigError: the blocks offer no choice.
     """
@@ -53,8 +54,9 @@ class ElasticSpace(SearchSpace):
         smallest: Mapping[str, Value] | None = None,
         largest: Mapping[str, Value] | None = None,
         canonical: Callable[[Mapping[str, Value]], Mapping[str, Value]] | None = None,
+        codes: Sequence[Value] = (),
     ) -> None:
-        self._canonical = canonical
+        self._canonical, self.codes = canonical, tuple(codes)
         self._blocks, self._smallest, self._largest = blocks, smallest, largest
         self._task = TaskShape(input_shape or default_shape, 10)
         self._bound: dict[TaskShape, ElasticSpace] = {}
@@ -89,6 +91,7 @@ class ElasticSpace(SearchSpace):
         bound = ElasticSpace.__new__(ElasticSpace)
         bound._blocks, bound._smallest, bound._largest = self._blocks, self._smallest, self._largest
         bound._task, bound._bound, bound._canonical = shape, self._bound, self._canonical
+        bound.codes = self.codes
         with torch.device("meta"):
             bound._outline = Supernet(self._blocks(shape), shape.input_shape)
         SearchSpace.__init__(

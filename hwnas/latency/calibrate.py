@@ -18,14 +18,19 @@ from hwnas.core.task import TaskLike, TaskShape
 from hwnas.devices.cpu import machine_name
 from hwnas.errors import MeasurementError
 from hwnas.latency.fit import Origin, fit_predictor
+from hwnas.latency.known import known_predictors
 from hwnas.latency.library import find_predictors, save_predictor
 from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.latency.records import Samples, prepare
+from hwnas.latency.transfer import FEW, choose_networks, fit_transferred
 from hwnas.measure.collect import collect
 from hwnas.plugins import load_plugin, plugin_names
 from hwnas.trace import operations
 
-__all__ = ["calibrate_local", "draw_candidates", "from_measurements", "predictors_from_measurements"]
+__all__ = [
+    *("calibrate_local", "choose_candidates", "draw_candidates"),
+    *("from_measurements", "predictors_from_measurements"),
+]
 
 Progress = Callable[[int, int], None]
 
@@ -36,6 +41,8 @@ EXPORT_S = {"fp32": 0.3, "fp16": 0.5, "bf16": 0.5, "int8": 1.2}
 BATCH = 24
 MOST_CANDIDATES = 160  # per precision: more hardly helps
 _START_S = 3.0
+_MIN_ALONE = 20  # measurements from which a device is learned without others as well, or better
+_POOL = 400  # networks of a space that a predictor from few measurements is worked out on
 
 
 def from_measurements(
@@ -48,10 +55,12 @@ def from_measurements(
     licence: str = "not published",
     seed: int = 0,
     spaces: Sequence[SearchSpace] = (),
+    sources: Sequence[str] | None = None,
 ) -> LinearGpPredictor:
-    """Fit a predictor to measurements of one precision.
+    """Fit a predictor to measurements of one precision; any number of them does.
 
-    Unstable measurements are left out, and repeated ones of a candidate averaged.
+    Unstable measurements are left out, and repeated ones of a candidate averaged. From few measurements it is learned
+    with the help of known devices (see `hwnas.latency.transfer`), from many without.
 
     Args:
         device: what was measured; its channel multiple decides what pruning left.
@@ -61,7 +70,10 @@ def from_measurements(
         source, licence: for the card.
         seed: of the folds that the card's figures are held out by.
         spaces: that are not installed as plugins; all others are looked up by their name.
+        sources: names of the known devices to learn from; none if empty; None: all that know the space, where there
+            are no more than `FEW` measurements.
     Raises:
+        UnknownPluginError, PredictorError: a source is not known, or has no predictor.
         MeasurementError: conditions are mixed, repeated measurements disagree, latencies are constant or of mixed
             units, or nothing stable is left.
         InvalidArchitectureError: an architecture is not in its space.
@@ -75,11 +87,24 @@ def from_measurements(
         batch=first.batch, threads=first.threads, power_mode=first.power_mode, statistic=samples.statistic,
         source=source, licence=licence, spaces=samples.spaces, input_shapes=samples.input_shapes,
     )  # fmt: skip
-    return fit_predictor(networks, samples.latency_ms, origin, rng=np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    few = len(networks) < _MIN_ALONE or (len(networks) <= FEW and sources is None)
+    if not few and not sources:
+        return fit_predictor(networks, samples.latency_ms, origin, rng=rng)
+    known = known_predictors(device, samples.spaces, sources)
+    if not known and len(networks) >= _MIN_ALONE:
+        return fit_predictor(networks, samples.latency_ms, origin, rng=rng)
+    pool = _pool(samples, device, n_outputs, spaces, rng)
+    return fit_transferred(networks, samples.latency_ms, origin, pool=pool, sources=known, rng=rng)
 
 
 def predictors_from_measurements(
-    device: Device, measurements: Iterable[Measurement], *, n_outputs: int = 10, seed: int = 0
+    device: Device,
+    measurements: Iterable[Measurement],
+    *,
+    n_outputs: int = 10,
+    seed: int = 0,
+    sources: Sequence[str] | None = None,
 ) -> dict[str, LinearGpPredictor]:
     """One predictor for each precision in the measurements; see `from_measurements`."""
     kept = list(measurements)
@@ -87,7 +112,9 @@ def predictors_from_measurements(
     wanted += sorted({m.precision for m in kept} - set(wanted))
     if not wanted:
         prepare(kept, device=device.name, precision=None)  # raises: there is nothing
-    return {p: from_measurements(device, kept, precision=p, n_outputs=n_outputs, seed=seed) for p in wanted}
+    return {
+        p: from_measurements(device, kept, precision=p, n_outputs=n_outputs, seed=seed, sources=sources) for p in wanted
+    }
 
 
 def calibrate_local(
@@ -166,6 +193,34 @@ def draw_candidates(
     return drawn
 
 
+def choose_candidates(
+    space: SearchSpace,
+    task: TaskLike,
+    device: Device,
+    precisions: Sequence[str],
+    count: int,
+    *,
+    rng: np.random.Generator,
+) -> list[Candidate]:
+    """Networks worth measuring: those that, once measured, leave the least doubt of the others of the space.
+
+    Args:
+        space: bound to the task.
+        count: of each precision; beyond `FEW` they are drawn, because a choice gains nothing any more.
+    """
+    if count > FEW:
+        return draw_candidates(space, precisions, count, rng=rng)
+    known = known_predictors(device, (space.name,), None)
+    pool = draw_candidates(space, precisions[:1], max(_POOL, 4 * count), rng=rng)
+    networks = [operations(space, candidate, task, multiple=device.channel_multiple) for candidate in pool]
+    chosen = [pool[at] for at in choose_networks(networks, count, sources=known)]
+    return [
+        Candidate(c.architecture, CompressionPlan.of(precision, dict(c.compression.prune)))
+        for c in chosen
+        for precision in precisions
+    ]
+
+
 def _cached(device: Device, space: SearchSpace, task: TaskLike, threads: int) -> dict[str, LatencyPredictor]:
     version = load_plugin("runtime", device.runtime)().version()
     found = find_predictors(
@@ -220,19 +275,44 @@ def _measure(
 
 
 def _networks(samples: Samples, device: Device, n_outputs: int, given: Sequence[SearchSpace]) -> list[OpList]:
-    known = {space.name: space for space in given}
-    spaces = {name: known.get(name) or load_plugin("space", name) for name in samples.spaces}
     networks = []
     for candidate, shape in zip(samples.candidates, samples.shapes, strict=True):
-        unbound = spaces[candidate.architecture.space]
-        size = shape or unbound.input_shape
-        if size is None:
-            raise MeasurementError(
-                f"candidate {candidate.id}: the record has no input_shape, and space {unbound.name!r} has no "
-                "fixed one; measure again with `hwnas measure`"
-            )
-        task = TaskShape(tuple(size), n_outputs)
-        bound = unbound.for_task(task)
+        bound, task = _bind(candidate, shape, n_outputs, given)
         bound.check(candidate.architecture)
         networks.append(operations(bound, candidate, task, multiple=device.channel_multiple))
     return networks
+
+
+def _bind(
+    candidate: Candidate, shape: tuple[int, ...] | None, n_outputs: int, given: Sequence[SearchSpace]
+) -> tuple[SearchSpace, TaskShape]:
+    """The space of a measured candidate, bound to the input that it was measured with."""
+    name = candidate.architecture.space
+    unbound = {space.name: space for space in given}.get(name) or load_plugin("space", name)
+    size = shape or unbound.input_shape
+    if size is None:
+        raise MeasurementError(
+            f"candidate {candidate.id}: the record has no input_shape, and space {unbound.name!r} has no "
+            "fixed one; measure again with `hwnas measure`"
+        )
+    task = TaskShape(tuple(size), n_outputs)
+    return unbound.for_task(task), task
+
+
+def _pool(
+    samples: Samples, device: Device, n_outputs: int, given: Sequence[SearchSpace], rng: np.random.Generator
+) -> list[OpList]:
+    """Networks of the measured spaces and inputs, pruned where measured ones were."""
+    kinds = {
+        (c.architecture.space, shape): (c, shape) for c, shape in zip(samples.candidates, samples.shapes, strict=True)
+    }
+    pruned = any(candidate.compression.prune for candidate in samples.candidates)
+    precision = samples.first.precision
+    pool = []
+    for candidate, shape in kinds.values():
+        bound, task = _bind(candidate, shape, n_outputs, given)
+        for drawn in draw_candidates(bound, [precision], -(-_POOL // len(kinds)), rng=rng):
+            plan = drawn.compression if pruned else CompressionPlan.of(precision)
+            network = Candidate(drawn.architecture, plan)
+            pool.append(operations(bound, network, task, multiple=device.channel_multiple))
+    return pool

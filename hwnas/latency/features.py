@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from hwnas.core.ops import KINDS, Op, OpList, Segment
 
-__all__ = ["CLASSES", "COLUMNS", "FOLDED", "SCHEMA", "Features", "class_of", "features_of", "knows_flow", "matrix"]
+__all__ = [
+    *("CLASSES", "COLUMNS", "FOLDED", "QUANTITIES", "ROLES", "SCHEMA", "Features"),
+    *("class_of", "features_matrix", "features_of", "grouped", "knows_flow", "matrix", "quantity_column"),
+]
 
 FloatArray = NDArray[np.float64]
 Shape = tuple[int, ...]
@@ -99,6 +102,42 @@ def matrix(networks: Sequence[OpList], *, flow: bool) -> FloatArray:
     zero = np.zeros(len(COLUMNS))
     rows = [sum((features_of(s, flow=flow).total for s in network.segments), zero) for network in networks]
     return np.array(rows).reshape(len(rows), len(COLUMNS))
+
+
+def features_matrix(networks: Sequence[OpList]) -> tuple[FloatArray, bool]:
+    """Features of networks, `n x len(COLUMNS)`, and whether data flow went into them: where all networks know it."""
+    flow = all(knows_flow(segment) for segment in {s: None for network in networks for s in network.segments})
+    return matrix(networks, flow=flow), flow
+
+
+def quantity_column(number: int, quantity: int) -> int:
+    """Column of a class (index into `CLASSES`) and a quantity (index into `QUANTITIES`)."""
+    return _QUANTITY + number * len(QUANTITIES) + quantity
+
+
+def grouped(features: FloatArray) -> FloatArray:
+    """The few columns that few measurements can tell apart, `n x len(COLUMNS)` -> `n x d`.
+
+    Per class all operations, those that are needed, and the work; and the depth. Columns that say the same as an
+    earlier one are left out.
+    """
+    columns = []
+    for number in range(len(CLASSES)):
+        roles = features[:, number * len(ROLES) : (number + 1) * len(ROLES)]
+        columns += [roles.sum(axis=1), roles[:, :2].sum(axis=1)]
+        columns += [features[:, quantity_column(number, quantity)] for quantity in range(len(QUANTITIES))]
+    columns.append(features[:, _COLUMN["depth"]])
+    kept: list[FloatArray] = []
+    directions: list[FloatArray] = []
+    for column in columns:
+        centred = column - column.mean()
+        length = float(np.linalg.norm(centred))
+        if length <= 1e-9 * max(float(np.abs(column).max()), 1e-12):
+            continue
+        if all(abs(float(centred @ other)) < 0.9999 * length for other in directions):
+            kept.append(column)
+            directions.append(centred / length)
+    return np.column_stack(kept) if kept else np.empty((len(features), 0))
 
 
 def _compute(ops: Sequence[Op], flow: bool) -> Features:

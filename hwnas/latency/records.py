@@ -13,7 +13,7 @@ from hwnas.core.measurement import Measurement
 from hwnas.core.ops import OpList
 from hwnas.errors import MeasurementError
 from hwnas.latency.features import matrix
-from hwnas.latency.fit import generic_ms
+from hwnas.latency.generic import generic_ms
 
 __all__ = ["Samples", "prepare"]
 

@@ -1,0 +1,91 @@
+"""Other people's measurements: a table with a network a row, and one column of latencies."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from hwnas.core.architecture import Architecture, Value
+from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
+from hwnas.core.device import Device
+from hwnas.core.measurement import Measurement
+from hwnas.core.space import SearchSpace
+from hwnas.errors import InvalidArchitectureError, MeasurementError
+from hwnas.latency.tables import read_table
+
+__all__ = ["architecture_of", "measurements_from_table"]
+
+
+def architecture_of(space: SearchSpace, row: Mapping[str, Value]) -> Architecture:
+    """The architecture that a row of a table means.
+
+    A cell holds an option (3, 3.0 and "3" are the option 3), or its number where the space's published tables use
+    numbers (`SearchSpace.codes`).
+
+    Raises:
+        InvalidArchitectureError: it is not an architecture of the space.
+    """
+    values = {}
+    for choice in space.choices:
+        cell = row[choice.label]
+        same = [option for option in choice.options if option == cell or str(option) == str(cell)]
+        if not same and isinstance(cell, int) and 0 <= cell < len(space.codes):
+            same = [space.codes[cell]]
+        values[choice.label] = same[0] if same else cell
+    return space.architecture(values)
+
+
+def measurements_from_table(
+    path: Path,
+    space: SearchSpace,
+    device: Device,
+    *,
+    column: str = "latency_ms",
+    precision: str,
+    input_shape: tuple[int, ...] | None,
+) -> list[Measurement]:
+    """Records of one value each, for calibration.
+
+    Args:
+        path: a `.csv` or `.parquet` file with a column a choice.
+        space: bound to the input that was measured.
+        device: that was measured.
+        column: of latencies, in ms.
+        precision: of all rows.
+        input_shape: that was measured, without the batch.
+    Raises:
+        DataError: the table is missing or broken, or lacks a column.
+        InvalidArchitectureError: a row is not an architecture of the space; the message names it.
+        MeasurementError: a latency is not a number above 0; the message names the row.
+    """
+    labels = [choice.label for choice in space.choices]
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    found = []
+    for number, row in enumerate(read_table(path, [*labels, column]), start=1):
+        latency_ms = row[column]
+        if not isinstance(latency_ms, (int, float)) or not (math.isfinite(latency_ms) and latency_ms > 0):
+            raise MeasurementError(
+                f"{path}, row {number}: {column} is {latency_ms!r}, allowed: ms above 0. Remove or correct the row"
+            )
+        try:
+            candidate = Candidate(architecture_of(space, row), CompressionPlan.of(precision))
+        except InvalidArchitectureError as error:
+            raise InvalidArchitectureError(f"{path}, row {number}: {error}") from error
+        found.append(
+            Measurement(
+                candidate=candidate,
+                device=device.name,
+                runtime=device.runtime,
+                runtime_version=None,
+                stable=None,
+                samples_ms=((float(latency_ms),),),
+                time=now,
+                precision=precision,
+                batch=device.batch,
+                input_shape=input_shape,
+            )
+        )
+    return found
