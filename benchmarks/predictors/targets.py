@@ -1,110 +1,161 @@
-"""The published latencies that the shipped predictors learn from, as operations and milliseconds."""
+"""What each shipped predictor learns from: columns of published tables, and what their sources say of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from hwnas.core.candidate import Candidate
-from hwnas.core.ops import OpList
-from hwnas.core.task import TaskShape
 from hwnas.latency.fit import Origin
-from hwnas.plugins import load_plugin
-from hwnas.trace import operations
 
-DATA = Path(__file__).parents[2] / "../shared/data/nasbench201"
-_EDGES = ("e01", "e02", "e12", "e03", "e13", "e23")
-_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")  # by code in archs.parquet
-_TABLE = "copied from Ren-Research/OneProxy (MIT), its 1,999 architectures"
-_EAGLE = f"EAGLE / LatBench of BRP-NAS, Dudziak et al., NeurIPS 2020, github.com/SamsungLabs/eagle; {_TABLE}"
-_RICE = f"HW-NAS-Bench, Li et al., ICLR 2021, github.com/GATECH-EIC/HW-NAS-Bench; {_TABLE}"
-_HELD_OUT = "figures are of 10-fold cross-validation: each network was predicted by a fit without it"
+__all__ = ["TARGETS", "Part", "Target"]
+
+_ONEPROXY = "as copied in Ren-Research/OneProxy (MIT), 1,999 architectures"
+_EAGLE = f"EAGLE / LatBench of BRP-NAS, Dudziak et al., NeurIPS 2020, github.com/SamsungLabs/eagle; {_ONEPROXY}"
+_RICE = "HW-NAS-Bench, Li et al., ICLR 2021, github.com/GATECH-EIC/HW-NAS-Bench"
+_NN_METER = f"nn-Meter benchmark data, Zhang et al., MobiSys 2021, github.com/microsoft/nn-Meter; {_ONEPROXY}"
+_HELP = "HELP, Lee et al., NeurIPS 2021, github.com/HayeonLee/HELP"
+_ACCEL = "Accel-NASBench, Ahmad et al., DAC 2024, github.com/afzalxo/Accel-NASBench"
+_HELD_OUT = "figures are of networks that were held out in cross-validation"
+_END = "measured end to end; the source states neither framework, version, threads nor power mode"
+_DEAD = "operations without effect were not run"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A column of a table.
+
+    Attributes:
+        table: name of the table (`tables.Table`).
+        column: of latencies.
+        drops_dead: whether edges without effect were not run.
+    """
+
+    table: str
+    column: str
+    drops_dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One column of the table, and where it comes from."""
+    """One predictor: where its latencies come from, and what its card says."""
 
-    column: str
     origin: Origin
-    drops_dead: bool = False  # whether edges without effect were not run
+    parts: tuple[Part, ...]
+
+    @property
+    def name(self) -> str:
+        """Device and precision."""
+        return f"{self.origin.device} {self.origin.precision}"
 
 
-def _origin(device: str, runtime: str, precision: str, statistic: str, source: str, licence: str, note: str) -> Origin:
-    return Origin(
-        device=device, runtime=runtime, precision=precision, statistic=statistic, source=source, licence=licence,
-        spaces=("nasbench201",), input_shapes=((3, 32, 32),), note=f"{note}; {_HELD_OUT}",
+def _target(device: str, parts: list[Part], source: str, licence: str, note: str, **origin: object) -> Target:
+    known = Origin(
+        device=device, runtime="not-stated", statistic="mean as published", source=source, licence=licence,
+        note=f"{note}; {_HELD_OUT}",
+    )  # fmt: skip
+    return Target(replace(known, **origin), tuple(parts))  # type: ignore[arg-type]
+
+
+def _eagle(device: str, column: str, precision: str) -> Target:
+    statistic = "mean as published (within the interquartile range, as EAGLE's tools/calc_stats.py does)"
+    return _target(
+        device, [Part("nasbench201", column, drops_dead=True)], _EAGLE, "Apache-2.0 (EAGLE), MIT (OneProxy)",
+        f"the source states neither runtime, its version nor power mode; {_DEAD}",
+        precision=precision, statistic=statistic, **({"runtime": "edgetpu"} if device == "edgetpu" else {}),
     )  # fmt: skip
 
 
-_NANO = (
-    "mean as published (within the interquartile range, as EAGLE's tools/calc_stats.py does)",
-    _EAGLE,
-    "Apache-2.0 (EAGLE), MIT (OneProxy)",
-    "the source states neither runtime, its version nor power mode; operations without effect were not run",
+def _nn_meter(device: str, column: str) -> Target:
+    return _target(
+        device, [Part("nasbench201", column)], _NN_METER, "MIT",
+        "TFLite 2.1; threads and power mode are not stated", runtime="litert", runtime_version="TFLite 2.1",
+    )  # fmt: skip
+
+
+def _help(device: str, batch: int, *parts: tuple[str, str]) -> Target:
+    note = _END
+    if any(table == "ofa" for table, _ in parts):
+        note += "; networks of ofa-mobilenetv3 were timed on images of their resolution, without the resize before them"
+    return _target(device, [Part(*part) for part in parts], _HELP, "MIT", note, batch=batch)
+
+
+def _phone(device: str, *parts: tuple[str, str]) -> Target:
+    return _target(
+        device, [Part(*part) for part in parts], _HELP, "MIT", f"whole milliseconds, much noise; {_END}"
+    )  # fmt: skip
+
+
+def _rice(device: str, column: str, note: str, **origin: object) -> Target:
+    return _target(device, [Part("nasbench201", column)], f"{_RICE}; as copied in HELP (MIT)", "MIT", note, **origin)
+
+
+def _accel(device: str, column: str, note: str, **origin: object) -> Target:
+    return _target(device, [Part("mnasnet", column)], _ACCEL, "Apache-2.0", note, **origin)
+
+
+def _throughput(device: str, note: str = "") -> Target:
+    statistic = "1000 / (images per second), mean as published"
+    text = f"throughput: ms per image, not a latency; the batch is not stated{note}"
+    return _accel(device, f"throughput_{device}_mean", text, quantity="throughput", statistic=statistic)
+
+
+_TX2 = (
+    "TensorRT by torch2trt, as dev/proj_edgegpu of the source shows; its version and the power mode are not stated; "
+    "edges of kind none were run as a multiplication by zero, which no operation list shows"
 )
-TARGETS = (
-    Target("eagle_jetson", _origin("jetson-nano", "not-stated", "fp32", *_NANO), drops_dead=True),
-    Target("eagle_jetson_16", _origin("jetson-nano", "not-stated", "fp16", *_NANO), drops_dead=True),
-    Target(
-        "rice_edgegpu",
-        _origin(
-            "jetson-tx2",
-            "tensorrt",
-            "fp32",
-            "mean as published (of 50 calls after 3 s of warm-up)",
-            _RICE,
-            "MIT",
-            "TensorRT by torch2trt, as dev/proj_edgegpu of the source shows; its version and the power mode are not "
-            "stated; edges of kind none were run as a multiplication by zero, which no operation list shows",
-        ),
+_DPU = "batch and tool version are not stated"
+
+TARGETS: tuple[Target, ...] = (
+    _eagle("jetson-nano", "eagle_jetson", "fp32"),
+    _eagle("jetson-nano", "eagle_jetson_16", "fp16"),
+    _target(
+        "jetson-tx2",
+        [Part("nasbench201", "rice_edgegpu")],
+        f"{_RICE}; {_ONEPROXY}",
+        "MIT",
+        _TX2,
+        runtime="tensorrt",
+        statistic="mean as published (of 50 calls after 3 s of warm-up)",
     ),
+    _eagle("edgetpu", "eagle_tpu", "int8"),
+    _eagle("snapdragon-855-cpu", "eagle_cpu_855", "int8"),
+    _eagle("snapdragon-855-gpu", "eagle_gpu_855", "int8"),
+    _nn_meter("cortex-a76", "true_a76"),
+    _nn_meter("adreno-640", "true_640"),
+    _nn_meter("adreno-630", "true_630"),
+    _rice("raspberry-pi-4", "raspi4", "TFLite; version and threads are not stated", runtime="litert"),
+    _rice("pixel-3", "pixel3", "TFLite; version and threads are not stated", runtime="litert"),
+    _rice("eyeriss", "eyeriss", "an analytical model of the chip, not a chip", runtime="model", measured=False),
+    _rice("fpga", "fpga", "a performance model of an FPGA, not an FPGA", runtime="model", measured=False),
+    _phone("pixel-2", ("nasbench201", "pixel2")),
+    _phone("galaxy-a50", ("nasbench201", "samsung_a50"), ("fbnet", "samsung_a50")),
+    _phone("galaxy-s7", ("nasbench201", "samsung_s7"), ("fbnet", "samsung_s7")),
+    _phone("essential-ph-1", ("nasbench201", "essential_ph_1"), ("fbnet", "essential_ph_1")),
+    _help("xeon-silver-4114", 1, ("nasbench201", "silver_4114"), ("fbnet", "silver_4114")),
+    _help("xeon-silver-4210r", 1, ("nasbench201", "silver_4210r"), ("fbnet", "silver_4210r")),
+    _help("xeon-gold-6226", 1, ("nasbench201", "gold_6226"), ("fbnet", "gold_6226")),
+    _help("xeon-gold-6240", 1, ("fbnet", "gold_6240")),
+    _help("gtx-1080-ti", 1, ("nasbench201", "1080ti_1"), ("fbnet", "1080ti_1")),
+    _help("gtx-1080-ti-b32", 32, ("nasbench201", "1080ti_32"), ("fbnet", "1080ti_32")),
+    _help("gtx-1080-ti-b64", 64, ("fbnet", "1080ti_64")),
+    _help("gtx-1080-ti-b256", 256, ("nasbench201", "1080ti_256")),
+    _help("rtx-2080-ti", 1, ("nasbench201", "2080ti_1"), ("fbnet", "2080ti_1"), ("ofa", "2080ti_1")),
+    _help("rtx-2080-ti-b32", 32, ("fbnet", "2080ti_32"), ("ofa", "2080ti_32")),
+    _help("rtx-2080-ti-b64", 64, ("ofa", "2080ti_64")),
+    _help("rtx-2080-ti-b256", 256, ("nasbench201", "2080ti_256")),
+    _help("titan-rtx", 1, ("fbnet", "titan_rtx_1"), ("ofa", "titan_rtx_1")),
+    _help("titan-rtx-b32", 32, ("nasbench201", "titan_rtx_32"), ("fbnet", "titan_rtx_32"), ("ofa", "titan_rtx_32")),
+    _help("titan-rtx-b64", 64, ("ofa", "titan_rtx_64")),
+    _help("titan-rtx-b256", 256, ("nasbench201", "titan_rtx_256")),
+    _help("titan-x", 1, ("nasbench201", "titanx_1")),
+    _help("titan-x-b32", 32, ("nasbench201", "titanx_32")),
+    _help("titan-x-b256", 256, ("nasbench201", "titanx_256")),
+    _help("titan-xp", 1, ("nasbench201", "titanxp_1"), ("fbnet", "titanxp_1"), ("ofa", "titan_xp_1")),
+    _help("titan-xp-b32", 32, ("nasbench201", "titanxp_32"), ("ofa", "titan_xp_32")),
+    _help("titan-xp-b64", 64, ("ofa", "titan_xp_64")),
+    _help("titan-xp-b256", 256, ("nasbench201", "titanxp_256")),
+    _throughput("a100"),
+    _throughput("tpuv2"),
+    _throughput("tpuv3", "; the table saturates near 1,800 images/s, where the input pipeline is the limit"),
+    _accel("zcu102", "latency_zcu102_mean", _DPU, runtime="vitis-ai", precision="int8"),
+    _accel("vck190", "latency_vck190_mean", _DPU, runtime="vitis-ai", precision="int8"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Networks with a live path, and their latencies.
-
-    Attributes:
-        index: NAS-Bench-201 index of each, `n`.
-        whole: fp32 operations of every edge, `n`.
-        lean: without edges that have no effect, `n`.
-        latency_ms: column -> `n`.
-    """
-
-    index: NDArray[np.int64]
-    whole: tuple[OpList, ...]
-    lean: tuple[OpList, ...]
-    latency_ms: dict[str, NDArray[np.float64]]
-
-    def networks(self, target: Target) -> tuple[OpList, ...]:
-        """What the target ran, at its precision."""
-        chosen = self.lean if target.drops_dead else self.whole
-        return tuple(network.at(target.origin.precision) for network in chosen)
-
-
-def load_table(folder: Path = DATA) -> Table:
-    """Read the published table; cells whose output does not depend on their input are left out."""
-    import pyarrow.parquet as pq
-
-    latency = pq.read_table(folder / "latency_oneproxy_1999.parquet")
-    architectures = pq.read_table(folder / "archs.parquet", columns=["idx", *_EDGES]).to_pydict()
-    task = TaskShape((3, 32, 32), 10)
-    space = load_plugin("space", "nasbench201").for_task(task)
-    index, whole, lean, rows = [], [], [], []
-    for row, number in enumerate(latency["idx"].to_pylist()):
-        values = {edge: _OPERATIONS[architectures[edge][number]] for edge in _EDGES}
-        if not space.accepts(values):
-            continue
-        index.append(number)
-        rows.append(row)
-        architecture = space.architecture(values)
-        whole.append(operations(space, Candidate(architecture), task))
-        lean.append(operations(space, Candidate(space.canonical(architecture)), task))
-    columns = {target.column for target in TARGETS}
-    found = {name: latency[name].to_numpy()[rows].astype(float) for name in columns}
-    return Table(np.array(index), tuple(whole), tuple(lean), found)
