@@ -27,9 +27,9 @@ def is_alive(pid: int) -> bool:
 
 def test_asks_and_ends() -> None:
     with AgentProcess(local_command(), threads=1) as agent:
-        assert agent.ask({"op": "info"}, timeout_s=60)["runtime"] == "onnxruntime"
+        assert agent.ask({"op": "info"}, timeout_s=300)["runtime"] == "onnxruntime"
         with pytest.raises(AgentRefusedError, match="unknown op"):
-            agent.ask({"op": "dance"}, timeout_s=60)
+            agent.ask({"op": "dance"}, timeout_s=300)
     assert not is_alive(agent.pid)
 
 
@@ -42,20 +42,20 @@ def test_an_interruption_ends_the_agent() -> None:
 def test_threads_reach_the_environment() -> None:
     code = "import os; print('{\"ok\": true, \"n\": ' + os.environ['OMP_NUM_THREADS'] + '}')"
     with AgentProcess([sys.executable, "-c", code], threads=3) as agent:
-        assert agent.ask({"op": "any"}, timeout_s=60)["n"] == 3
+        assert agent.ask({"op": "any"}, timeout_s=300)["n"] == 3
 
 
 def test_a_killed_agent_says_by_which_signal() -> None:
     with AgentProcess(local_command(), threads=1) as agent:
         os.kill(agent.pid, signal.SIGKILL)
         with pytest.raises(AgentDiedError, match="killed by signal 9"):
-            agent.ask({"op": "info"}, timeout_s=60)
+            agent.ask({"op": "info"}, timeout_s=300)
 
 
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
-        ("import time; time.sleep(60)", AgentTimeoutError, "no answer to 'info'"),
+        ("import time; time.sleep(6000)", AgentTimeoutError, "no answer to 'info'"),
         ("raise SystemExit('out of luck')", AgentDiedError, "exit code 1: out of luck"),
         ("print('hello', flush=True); input()", AgentDiedError, "'hello"),
         ("print('[1]', flush=True); input()", AgentDiedError, "instead of an answer"),
@@ -63,10 +63,10 @@ def test_a_killed_agent_says_by_which_signal() -> None:
 )
 def test_a_bad_agent_is_noticed(code: str, error: type[Exception], message: str) -> None:
     started = time.monotonic()
-    timeout_s = 0.3 if error is AgentTimeoutError else 60
+    timeout_s = 0.3 if error is AgentTimeoutError else 300
     with AgentProcess([sys.executable, "-c", code], threads=1) as agent, pytest.raises(error, match=message):
         agent.ask({"op": "info"}, timeout_s=timeout_s)
-    assert time.monotonic() - started < 50
+    assert time.monotonic() - started < 600  # it does not wait for the sleeper
     assert not is_alive(agent.pid)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -93,13 +94,16 @@ agent.main()
     [
         ("os.abort()", "killed by signal 6"),
         ("os._exit(3)", "exit code 3"),
-        ("time.sleep(60)", "no answer to 'load'"),
+        ("time.sleep(6000)", "no answer to 'load'"),
     ],
 )
 def test_a_model_that_ends_the_agent_is_a_failure(
     deed: str, reason: str, items: list[MeasureItem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "LOAD_TIMEOUT_S", 20.0 if "sleep" not in deed else 3.0)
+    started = time.monotonic()
+    assert isinstance(measure(items[:1])[0], Measurement)
+    # As long as this machine needs for an honest agent, several times over, and no longer.
+    monkeypatch.setattr(session_module, "LOAD_TIMEOUT_S", max(3.0, 4 * (time.monotonic() - started)))
     script = tmp_path / "misbehaving.py"
     script.write_text(MISBEHAVING.replace("{deed}", deed))
     bad = item(tmp_path / "bad.onnx", "bad")

@@ -155,7 +155,7 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.runfolder import RunFolder
 with RunFolder(Path(sys.argv[1]), SearchConfig(devices=("cpu",))).locked():
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(6000)
 """
 
 
@@ -171,7 +171,7 @@ def test_another_process_holds_the_folder(config: SearchConfig) -> None:
         holder.kill()
         holder.wait()
     # The lock goes with the process.
-    for _ in range(50):
+    for _ in range(1000):
         try:
             with folder.locked():
                 break
