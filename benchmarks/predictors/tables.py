@@ -130,7 +130,7 @@ class Table:
                 value = 1000 / value
             keep = np.isfinite(value) & (value > 0)
             if self.name == "nasbench201":
-                keep &= np.array([self._is_live(int(row)) for row in index])
+                keep &= np.array([self.is_live(int(row)) for row in index])
             return Rows(index[keep].astype(np.int64), value[keep])
         raise KeyError(f"no table of {self.name} has a column {column!r}")
 
@@ -145,5 +145,13 @@ class Table:
                 found.add(codes)
         return found
 
-    def _is_live(self, row: int) -> bool:
+    def columns(self) -> list[str]:
+        """Names of the columns of latencies."""
+        names = [name for table in self._latencies for name in self._read(table).column_names]
+        if self.name == "mnasnet":
+            return [n for n in names if n.endswith("_mean")]
+        return [name for name in names if name != "idx"]
+
+    def is_live(self, row: int) -> bool:
+        """Whether the output of a cell depends on its input (NAS-Bench-201)."""
         return tuple(self._columns[edge][row] for edge in EDGES) in self._live_codes

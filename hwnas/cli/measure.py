@@ -32,9 +32,10 @@ def measure(
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="Time for each network.")] = 1.5,
     seed: Seed = 0,
 ) -> None:
-    """Time sampled networks on a device.
+    """Time networks of a space on a device.
 
-    The measurements are written as JSON Lines, for `hwnas calibrate`.
+    Up to 100 of them are chosen, not drawn: those that tell most of all others. The measurements are written as JSON
+    Lines, for `hwnas calibrate`.
     """
     from hwnas.cli.progress import step_progress
     from hwnas.core.measurement import Measurement, read_measurements, write_measurements
@@ -53,11 +54,12 @@ def measure(
     bound = unbound.for_task(shape)
     import numpy as np
 
-    from hwnas.latency.calibrate import draw_candidates
+    from hwnas.latency.calibrate import choose_candidates
     from hwnas.measure.collect import collect
 
     each = -(-samples // len(precisions))
-    candidates = draw_candidates(bound, precisions, each, rng=np.random.default_rng(seed))[:samples]
+    rng = np.random.default_rng(seed)
+    candidates = choose_candidates(bound, shape, target, precisions, each, rng=rng)[:samples]
 
     written, failures = 0, []
     for start in range(0, samples, BATCH):

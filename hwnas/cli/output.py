@@ -49,12 +49,13 @@ def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[Any
 
 def print_front(front: Front, device: str) -> None:
     """The front on one device as a table, the knee marked."""
+    from hwnas.devices.resolve import measure_of
     from hwnas.viz.table import front_rows
     from hwnas.viz.text import ms, percent, size
 
     rows = front_rows(front, device)
     print_table(
-        f"{front.task} on {device}, space {front.space}: {len(rows)} models, latency in ms at batch 1",
+        f"{front.task} on {device}, space {front.space}: {len(rows)} models, {measure_of(device)}",
         ("model", "precision", "accuracy>", "measured>", "predicted>", "90 % interval>", "size>", ""),
         (
             (

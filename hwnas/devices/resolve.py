@@ -9,7 +9,7 @@ from hwnas.core.device import Device
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError, nearest
 from hwnas.plugins import load_plugin, plugin_names
 
-__all__ = ["all_devices", "check_precisions", "find_device"]
+__all__ = ["all_devices", "check_precisions", "find_device", "measure_of"]
 
 
 def all_devices() -> list[Device]:
@@ -41,6 +41,14 @@ def find_device(name: str) -> Device:
         if name == device.name or name in device.aliases:
             return device
     raise UnknownPluginError("device", name, sorted(n for d in devices for n in (d.name, *d.aliases)))
+
+
+def measure_of(name: str) -> str:
+    """What the milliseconds of a device are, in words; also for a device that is not installed any more."""
+    try:
+        return find_device(name).measure
+    except UnknownPluginError:
+        return "latency in ms"
 
 
 def check_precisions(device: Device, precisions: Sequence[str] | None) -> tuple[str, ...]:

@@ -21,14 +21,14 @@ from hwnas.latency.posterior import Pool, Posterior, posterior
 from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.latency.scores import Scores, score
 
-__all__ = ["FEW", "choose_networks", "fit_transferred"]
+__all__ = ["FEW", "HALF_WIDTH", "choose_networks", "fit_transferred"]
 
 FloatArray = NDArray[np.float64]
 
 FEW = 100  # measurements up to which known devices are of use
 _MIN_FOR_SCORES = 5
 # Standard deviations in half a 90 % interval: a little more than a normal distribution's 1.645, for heavy tails.
-_HALF_WIDTH = 1.75
+HALF_WIDTH = 1.75
 
 
 def fit_transferred(
@@ -56,7 +56,7 @@ def fit_transferred(
     everything = [*networks, *pool]
     features, flow = features_matrix(everything)
     found = posterior(Pool(features, _known_ms(sources, everything)), np.arange(len(networks)), latency)
-    width = _HALF_WIDTH * float(np.sqrt(np.mean(found.spread**2)))
+    width = HALF_WIDTH * float(np.sqrt(np.mean(found.spread**2)))
     model = replace(fit_model(features, found.latency_ms, width=width, rng=rng, support=support), flow=int(flow))
     used = tuple(source.card.id for source in sources) if found.known_share > 0.01 else ()
     scores = _scores(latency, found) if len(networks) >= _MIN_FOR_SCORES else None
@@ -88,5 +88,5 @@ def _known_ms(sources: Sequence[LatencyPredictor], networks: Sequence[OpList]) -
 
 
 def _scores(latency: FloatArray, found: Posterior) -> Scores:
-    factor = np.exp(_HALF_WIDTH * found.left_out_spread)
+    factor = np.exp(HALF_WIDTH * found.left_out_spread)
     return score(latency, found.left_out_ms, found.left_out_ms / factor, found.left_out_ms * factor)

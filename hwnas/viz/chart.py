@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hwnas.devices.resolve import measure_of
 from hwnas.viz.table import FrontRow
 from hwnas.viz.text import count, latency_words, ms, percent, size
 
@@ -43,6 +44,7 @@ class ChartData:
         searched: candidates of the search; their accuracy is the supernet's.
         line: (latency in ms, accuracy) of the non-dominated models, fastest first.
         log: whether latencies span so much that a logarithmic axis reads better.
+        measure: what the milliseconds are, in words.
     """
 
     measured: tuple[Point, ...]
@@ -51,6 +53,7 @@ class ChartData:
     searched: tuple[Point, ...]
     line: tuple[tuple[float, float], ...]
     log: bool
+    measure: str
 
 
 def chart_data(rows: Sequence[FrontRow], trials: Iterable[Mapping[str, Any]] = (), device: str = "") -> ChartData:
@@ -73,6 +76,7 @@ def chart_data(rows: Sequence[FrontRow], trials: Iterable[Mapping[str, Any]] = (
         searched=searched,
         line=tuple((row.latency_ms, row.accuracy) for row in rows if not row.dominated),
         log=bool(shown) and max(shown) > 30 * min(shown),
+        measure=measure_of(device),
     )
 
 
@@ -186,7 +190,7 @@ def _layout(data: ChartData, theme: str) -> dict[str, Any]:
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "xaxis": {
             **axis,
-            "title": {"text": "latency in ms, batch 1", "standoff": 8},
+            "title": {"text": data.measure, "standoff": 8},
             "type": "log" if data.log else "linear",
         },
         "yaxis": {**axis, "title": {"text": "accuracy", "standoff": 10}, "tickformat": ".1%"},

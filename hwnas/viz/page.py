@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hwnas.core.front import Front, LatencyEntry
+from hwnas.devices.resolve import measure_of
 from hwnas.viz.table import FrontRow, pick
 from hwnas.viz.text import count, ms, percent, size
 
@@ -96,7 +97,7 @@ def front_table(rows: Sequence[FrontRow], device: str, run_dir: Path) -> str:
     body = "".join(_row(row, run_dir) for row in rows)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="Models on {_e(device)}"><table>'
-        f"<caption>Models on {_e(device)}, fastest first. Latency at batch 1.</caption>"
+        f"<caption>Models on {_e(device)}, fastest first: {_e(measure_of(device))}.</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

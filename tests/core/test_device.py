@@ -19,6 +19,8 @@ def test_local(kind: str, reach: str, local: bool) -> None:
     [
         ({"kind": "toaster"}, "kind must be one of .* got 'toaster'"),
         ({"precisions": ("fp32", "int4")}, "unknown precisions"),
+        ({"quantity": "speed"}, "quantity must be one of"),
+        ({"batch": 0}, "batch >= 1"),
     ],
 )
 def test_bad_devices(wrong: dict[str, Any], message: str) -> None:

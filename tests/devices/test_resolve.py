@@ -8,7 +8,7 @@ import pytest
 from hwnas.core.device import Device
 from hwnas.devices import resolve
 from hwnas.devices.cpu import machine_name
-from hwnas.devices.resolve import all_devices, check_precisions, find_device
+from hwnas.devices.resolve import all_devices, check_precisions, find_device, measure_of
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError
 
 
@@ -101,3 +101,16 @@ def test_a_device_and_its_cards_name_the_same_runtime(card: Path) -> None:
     device = find_device(raw["device"])
     assert raw["runtime"] == device.runtime
     assert raw["precision"] in device.precisions
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cpu", "latency in ms at batch 1"),
+        ("gtx-1080-ti-b32", "latency in ms at batch 32"),
+        ("tpuv3", "ms per image at full throughput (not a latency)"),
+        ("a-board-of-old", "latency in ms"),
+    ],
+)
+def test_milliseconds_say_what_they_are(name: str, words: str) -> None:
+    assert measure_of(name) == words
