@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from hwnas.core.task import Split, Task
 from hwnas.elastic.augment import augment
-from hwnas.elastic.data import accuracy, batches, device_of
+from hwnas.elastic.data import accuracy, batch_for, batches, device_of
 from hwnas.errors import ConfigError, TrainingError
 
 __all__ = ["FineTuneResult", "fine_tune", "logits_of"]
@@ -108,7 +108,7 @@ def fine_tune(
     return FineTuneResult(student.cpu().eval(), best, initial, epoch, time.perf_counter() - start)
 
 
-def logits_of(teacher: nn.Module, task: Task, batch_size: int = 256) -> Tensor:
+def logits_of(teacher: nn.Module, task: Task, batch_size: int | None = None) -> Tensor:
     """Logits of a network for the training split, `n x n_outputs`, in the split's order, on the CPU.
 
     Computed once, they serve every model that the network teaches.
@@ -116,7 +116,7 @@ def logits_of(teacher: nn.Module, task: Task, batch_size: int = 256) -> Tensor:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     guide = copy.deepcopy(teacher).to(device).eval()
     with torch.inference_mode():
-        walk = batches(task.train, task.preprocessing, batch_size, device=device)
+        walk = batches(task.train, task.preprocessing, batch_size or batch_for(task.train), device=device)
         return torch.cat([guide(inputs).float().cpu() for inputs, _ in walk])
 
 

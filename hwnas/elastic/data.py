@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from hwnas.core.task import Preprocessing, Split
 from hwnas.errors import ConfigError
 
-__all__ = ["accuracy", "batches", "device_of", "normalised"]
+__all__ = ["accuracy", "batch_for", "batches", "device_of", "normalised"]
+
+BATCH_PIXELS = 2**20  # 256 images of 64 pixels a side
 
 
 def normalised(inputs: NDArray[Any], preprocessing: Preprocessing, device: torch.device | str = "cpu") -> Tensor:
@@ -72,18 +75,28 @@ def batches(
         yield normalised(split.inputs[order[start:stop]], preprocessing, device), labels[start:stop]
 
 
+def batch_for(split: Split, most: int = 256) -> int:
+    """Samples a batch that fit the memory of an ordinary machine: `most`, fewer where images are large."""
+    return max(1, min(most, BATCH_PIXELS // max(1, math.prod(split.inputs.shape[2:]))))
+
+
 def device_of(model: nn.Module) -> torch.device:
     """Where a model's weights lie; the CPU if it has none."""
     return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
 
 
 def accuracy(
-    model: nn.Module, split: Split, preprocessing: Preprocessing, batch_size: int = 256, limit: int | None = None
+    model: nn.Module,
+    split: Split,
+    preprocessing: Preprocessing,
+    batch_size: int | None = None,
+    limit: int | None = None,
 ) -> float:
     """Share (0-1) of samples whose largest logit is the label's; the model's train or eval mode is left as it was.
 
     Args:
         model: `n x input_shape` -> `n x n_outputs`, on any device; it is run in eval mode.
+        batch_size: samples at a time; None: `batch_for`.
         limit: read the first `limit` samples only.
     """
     device, was_training = device_of(model), model.training
@@ -91,7 +104,8 @@ def accuracy(
     hits, total = torch.zeros((), dtype=torch.int64, device=device), 0
     try:
         with torch.inference_mode():
-            for inputs, labels in batches(split, preprocessing, batch_size, device=device, limit=limit):
+            size = batch_size or batch_for(split)
+            for inputs, labels in batches(split, preprocessing, size, device=device, limit=limit):
                 hits += (model(inputs).argmax(dim=1) == labels).sum()
                 total += len(labels)
     finally:

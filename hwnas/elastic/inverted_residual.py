@@ -16,6 +16,7 @@ from hwnas.core.space import Choice
 from hwnas.elastic.block import BlockSpec, ElasticBlock, Values, first, most_important
 from hwnas.elastic.blocks import activation
 from hwnas.elastic.layers import ElasticBatchNorm2d, ElasticConv2d
+from hwnas.errors import ConfigError
 
 __all__ = ["ElasticInvertedResidual", "InvertedResidual", "InvertedResidualSpec", "SqueezeExcite", "divisible"]
 
@@ -189,10 +190,12 @@ class ElasticInvertedResidual(ElasticBlock):
         stride: of this block.
         labels: "kernel", "expand", "se", "width" or "depth" -> label.
         expand: False: no pointwise expansion, the depthwise convolution reads the input; for `expansions` (1,).
-        groups: of both pointwise convolutions, with a channel shuffle between them; such a block is not pruned, and all
-            its input channels must be there.
+        groups: of both pointwise convolutions, with a channel shuffle between them; such a block has one expansion, is
+            not pruned, and all its input channels must be there.
         squeeze: (input channels, hidden channels) -> channels inside squeeze-excite.
         gate: of squeeze-excite, "hardsigmoid" or "sigmoid".
+    Raises:
+        ConfigError: several expansions of grouped convolutions, or any but 1 without `expand`.
     """
 
     def __init__(
@@ -215,6 +218,9 @@ class ElasticInvertedResidual(ElasticBlock):
         gate: str = "hardsigmoid",
     ) -> None:
         super().__init__()
+        if (groups > 1 and len(expansions) > 1) or (not expand and tuple(expansions) != (1,)):
+            rule = "a grouped block has one expansion, and one without `expand` has (1,)"
+            raise ConfigError(f"{rule}; got expansions {tuple(expansions)}, groups {groups}, expand {expand}")
         self.stage, self.index, self.stride, self.act = stage, index, stride, act
         self.expands, self.groups, self.squeeze, self.gate_name = expand, groups, squeeze, gate
         options = {"kernel": kernels, "expand": expansions, "se": squeeze_excite, "width": widths, "depth": depths}

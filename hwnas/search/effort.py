@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from hwnas.core.candidate import Candidate
+from hwnas.core.ops import OpList
 from hwnas.core.task import Task
+from hwnas.elastic.data import batch_for
 from hwnas.elastic.train import TrainSettings
 from hwnas.search.config import SearchConfig
 from hwnas.search.joint import JointSpace
 
-__all__ = ["Clock", "Effort", "finish_epochs", "finish_seconds", "plan_effort"]
+__all__ = ["Clock", "Effort", "finish_epochs", "finish_factors", "finish_seconds", "finish_shrink", "plan_effort"]
 
 # Without --time: multiply-adds of supernet training (forward and backward), about two minutes of two laptop cores.
 TRAIN_MACS = 4.5e12
@@ -23,6 +26,10 @@ FINISH_MACS = 0.3e12  # of one model
 MAX_FINISH_EPOCHS, MIN_FINISH_EPOCHS = 15, 2
 # Multiply-adds of reading the accuracy of one candidate of middle size.
 EVALUATE_MACS = 12e9
+# Images of a space of one input size are shrunk by no more than MAX_SHRINK, and to no fewer pixels a side than LEAST_PX
+# (LEAST_FINISHED_PX in finishing, whose weights are deployed on whole images).
+MAX_SHRINK, LEAST_PX, LEAST_FINISHED_PX = 7, 8, 32
+SMALL_PX = 64  # images up to this side stay whole where a time is given
 # With --time: which share of what is left after calibration goes to training the supernet, then to the search.
 # Searching for longer than this gained nothing on CIFAR-10, where finishing was short of time.
 TRAIN_SHARE, SEARCH_SHARE = 0.45, 0.2
@@ -65,7 +72,7 @@ class Effort:
         finish_macs: multiply-adds of fine-tuning one model, forward and backward; None: as the time allows.
         validation_limit: validation samples read per candidate.
         shrink: the supernet is trained, and candidates are compared, on images whose side is divided by it; finishing
-            sees whole images.
+            sees whole images where they fit its effort (see finish_shrink).
         batch_macs: multiply-adds of one training batch of the largest network.
     """
 
@@ -81,13 +88,15 @@ def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Cloc
     """Decide the effort; it depends on the settings and sizes alone, unless a time was given."""
     rng = np.random.default_rng(config.seed)
     middle = float(np.mean([joint.operations(joint.sample(rng)).macs for _ in range(20)]))
-    ends = sum(joint.operations(Candidate(a)).macs for a in (joint.space.smallest(), joint.space.largest()))
+    smallest, largest = (joint.operations(Candidate(a)) for a in (joint.space.smallest(), joint.space.largest()))
+    ends = smallest.macs + largest.macs
     timed = clock.end_s is not None
     # A space of one input size cannot make its images smaller itself, and its networks are large for little effort.
-    fixed = joint.space.input_shape is not None
+    fixed = joint.space.weight_shared and joint.space.input_shape is not None
     large = 3 * len(task.train) * (ends + middle) > TRAIN_MACS / 10
-    shrink = max(f for f in (1, 2, 4) if min(task.input_shape[1:]) // f >= 8) if large and fixed and not timed else 1
+    shrink = max(_factors(task, largest)) if fixed and large and not (timed and _time_is_enough(task)) else 1
     settings = _training(len(task.train), ends / shrink**2, middle / shrink**2, timed=timed, seed=config.seed)
+    settings = replace(settings, batch_size=min(settings.batch_size, max(32, batch_for(task.train) * shrink**2)))
     if timed and joint.space.weight_shared:
         settings = _with_time(settings, clock.share(TRAIN_SHARE))
     limit = int(np.clip(EVALUATE_MACS * shrink**2 / max(middle, 1.0), 200, 5000))
@@ -99,6 +108,23 @@ def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Cloc
         shrink=shrink,
         batch_macs=ends / shrink**2 * settings.batch_size,
     )
+
+
+def _factors(task: Task, largest: OpList) -> list[int]:
+    """By which numbers the sides of the images can be divided, so that the last feature map keeps a pixel."""
+    sides = task.input_shape[1:]
+    maps = [op.inputs[0] for op in largest if op.kind == "reduce" and len(op.inputs[0]) == 3]
+    least = max(LEAST_PX, min(sides) // min(maps[-1][1:]) if maps else LEAST_PX)
+    return [f for f in range(1, MAX_SHRINK + 1) if f == 1 or (_divides(f, sides) and min(sides) // f >= least)]
+
+
+def _divides(factor: int, sides: Sequence[int]) -> bool:
+    return all(side % factor == 0 for side in sides)
+
+
+def _time_is_enough(task: Task) -> bool:
+    """Whether a given time is spent on whole images: small ones, or any on a GPU."""
+    return min(task.input_shape[1:]) <= SMALL_PX or torch.cuda.is_available()
 
 
 def _training(n_train: int, ends: float, middle: float, *, timed: bool, seed: int) -> TrainSettings:
@@ -117,11 +143,35 @@ def _with_time(settings: TrainSettings, time_s: float | None) -> TrainSettings:
     return replace(settings, time_s=None if time_s is None else round(time_s, 1))
 
 
-def finish_epochs(effort: Effort, macs: int, n_train: int) -> int:
-    """Epochs of fine-tuning a network of `macs` multiply-adds an image: small ones learn longer for the same work."""
+def finish_factors(effort: Effort, task: Task) -> list[int]:
+    """By which numbers finishing may divide the sides of images, ascending from 1; only large images are shrunk."""
+    sides = task.input_shape[1:]
+    least = LEAST_FINISHED_PX
+    return [1, *[f for f in range(2, effort.shrink + 1) if _divides(f, sides) and min(sides) // f >= least]]
+
+
+def finish_shrink(effort: Effort, macs: int, task: Task) -> int:
+    """By how much images are shrunk for fine-tuning a network of `macs` multiply-adds on a whole image.
+
+    As little as the effort allows: 1, if it allows the fewest epochs on whole images, or if a time is given.
+    """
+    factors = finish_factors(effort, task)
+    if effort.finish_macs is None:
+        return 1
+    epochs = effort.finish_macs / (3 * len(task.train) * max(macs, 1))  # on whole images
+    return next((factor for factor in factors if epochs * factor**2 >= MIN_FINISH_EPOCHS), factors[-1])
+
+
+def finish_epochs(effort: Effort, macs: int, n_train: int, shrink: int = 1) -> int:
+    """Epochs of fine-tuning a network of `macs` multiply-adds a whole image: small ones learn longer for the same work.
+
+    Args:
+        shrink: see finish_shrink.
+    """
     if effort.finish_macs is None:
         return 60
-    return int(np.clip(effort.finish_macs / (3 * n_train * max(macs, 1)), MIN_FINISH_EPOCHS, MAX_FINISH_EPOCHS))
+    epochs = effort.finish_macs * shrink**2 / (3 * n_train * max(macs, 1))
+    return int(np.clip(epochs, MIN_FINISH_EPOCHS, MAX_FINISH_EPOCHS))
 
 
 def finish_seconds(clock: Clock, wanted: int, done: Sequence[object]) -> float | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor, nn
 
-from hwnas.compress.distill import fine_tune, logits_of
+from hwnas.accuracy.recalibrate import recalibrate
+from hwnas.compress.distill import FineTuneResult, fine_tune, logits_of
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.pareto import is_non_dominated, spread_out
 from hwnas.core.runtime import Runtime
 from hwnas.core.task import Split, Task
+from hwnas.elastic.data import batch_for, batches, device_of
 from hwnas.errors import RunFolderError, SchemaError
 from hwnas.export.bundle import MANIFEST, SCHEMA, evaluate_file, export_bundle
 from hwnas.export.verify import verify_file
@@ -24,6 +27,10 @@ from hwnas.search.study import Evaluated
 from hwnas.store import inside, read_json
 
 __all__ = ["Finished", "Finisher", "NetworkSource", "finishing_order"]
+
+# A network that was fine-tuned on small images sees this many whole ones last.
+WHOLE_IMAGES = 256
+RECALIBRATION_IMAGES = 128
 
 
 class NetworkSource(Protocol):
@@ -87,6 +94,8 @@ class Finisher:
         cpu_flags: of the target's CPU.
         seed: of fine-tuning.
         learning_rate: of fine-tuning.
+        teacher_shrink: the teacher sees images whose sides are divided by it: those that it learned from, if they are
+            large enough to be finished on.
     """
 
     source: NetworkSource
@@ -96,19 +105,28 @@ class Finisher:
     cpu_flags: frozenset[str]
     seed: int
     learning_rate: float = 2e-3
+    teacher_shrink: int = 1
+    _small: dict[int, Task] = field(default_factory=dict)
     _logits: Tensor | None = None
     _has_teacher: bool = False
 
     @property
     def batch_size(self) -> int:
-        """Samples a step: few where there are few samples, so that there are steps enough."""
-        return 16 if len(self.task.train) < 4000 else 128
+        """Samples a step on whole images."""
+        return self._batch_size(self.task)
 
-    def finish(self, candidate: Candidate, *, epochs: int, stop_after_s: float | None = None) -> Finished:
+    def _batch_size(self, task: Task) -> int:
+        """Few where there are few samples, so that there are steps enough, or where images are large."""
+        return 16 if len(self.task.train) < 4000 else max(16, batch_for(task.train, 128))
+
+    def finish(
+        self, candidate: Candidate, *, epochs: int, shrink: int = 1, stop_after_s: float | None = None
+    ) -> Finished:
         """Make one model, or read it back if an earlier session made it.
 
         Args:
             epochs: of fine-tuning, at most.
+            shrink: it is fine-tuned on images whose sides are divided by this, and after that on a few whole ones.
             stop_after_s: seconds after which fine-tuning takes no further step.
         Raises:
             RuntimeExportError: the runtime refused the model.
@@ -118,19 +136,9 @@ class Finisher:
         if made is not None:
             return made
         if not self._has_teacher:
-            teacher, self._has_teacher = self.source.teacher(), True
-            self._logits = None if teacher is None else logits_of(teacher, self.task)
+            self._logits, self._has_teacher = self._taught(), True
         start, precision = time.monotonic(), candidate.compression.precision
-        tuned = fine_tune(
-            self.source.network(candidate),
-            self.task,
-            epochs=epochs,
-            lr=self.learning_rate,
-            batch_size=self.batch_size,
-            teacher=self._logits,
-            seed=self.seed,
-            stop_after_s=stop_after_s,
-        )
+        tuned = self._tuned(self.source.network(candidate), epochs, shrink, stop_after_s)
         manifest = export_bundle(
             tuned.model,
             candidate,
@@ -145,12 +153,56 @@ class Finisher:
                     "distilled": self._logits is not None,
                     "validation_accuracy_before": tuned.initial_accuracy,
                     "validation_accuracy_after": tuned.accuracy,
+                    "image_shrink": shrink,
                     "seed": self.seed,
                 }
             },
             read_accuracy=lambda path: self._accuracies(path, precision, start),
         )
         return self._finished(candidate, manifest)
+
+    def _taught(self) -> Tensor | None:
+        """What the teacher says of the training split."""
+        teacher = self.source.teacher()
+        if teacher is None:
+            return None
+        task = self._shrunk(self.teacher_shrink)
+        return logits_of(teacher if self.teacher_shrink == 1 else _recalibrated(teacher, task), task)
+
+    def _shrunk(self, factor: int) -> Task:
+        if factor not in self._small:
+            self._small[factor] = self.task.shrunk(factor)
+        return self._small[factor]
+
+    def _tuned(self, network: nn.Module, epochs: int, shrink: int, stop_after_s: float | None) -> FineTuneResult:
+        """Fine-tune on images of the given size; whole images have the last word, since the file is run on them.
+
+        Source: Touvron et al., Fixing the train-test resolution discrepancy, NeurIPS 2019.
+        """
+        if shrink == 1:
+            return self._fine_tuned(network, self.task, self._logits, epochs, stop_after_s)
+        small = self._shrunk(shrink)
+        learned = self._fine_tuned(_recalibrated(network, small), small, self._logits, epochs, stop_after_s)
+        train = self.task.train
+        some = np.random.default_rng(self.seed).permutation(len(train))[:WHOLE_IMAGES]
+        task = replace(self.task, train=Split(train.inputs[some], train.labels[some]))
+        logits = None if self._logits is None else self._logits[some]
+        whole = self._fine_tuned(_recalibrated(learned.model, self.task), task, logits, 1, stop_after_s)
+        return replace(whole, initial_accuracy=learned.initial_accuracy, epochs=learned.epochs)
+
+    def _fine_tuned(
+        self, network: nn.Module, task: Task, logits: Tensor | None, epochs: int, stop_after_s: float | None
+    ) -> FineTuneResult:
+        return fine_tune(
+            network,
+            task,
+            epochs=epochs,
+            lr=self.learning_rate,
+            batch_size=self._batch_size(task),
+            teacher=logits,
+            seed=self.seed,
+            stop_after_s=stop_after_s,
+        )
 
     def _accuracies(self, path: Path, precision: str, start: float) -> dict[str, Any]:
         """Accuracy of the file on both splits, as blocks of the manifest."""
@@ -179,3 +231,9 @@ class Finisher:
             return self._finished(candidate, manifest)
         except (RunFolderError, SchemaError, KeyError, TypeError):
             return None  # half-made or damaged: made again
+
+
+def _recalibrated(network: nn.Module, task: Task) -> nn.Module:
+    """With the batch-norm statistics of images of the task's size."""
+    walk = batches(task.train, task.preprocessing, 64, device=device_of(network), limit=RECALIBRATION_IMAGES)
+    return recalibrate(network, [inputs for inputs, _ in walk])

@@ -19,7 +19,16 @@ from hwnas.errors import RuntimeExportError, TrainingError
 from hwnas.runtimes.cpu_flags import read_cpu_flags
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.config import SearchConfig
-from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, finish_epochs, finish_seconds, plan_effort
+from hwnas.search.effort import (
+    SEARCH_SHARE,
+    Clock,
+    Effort,
+    finish_epochs,
+    finish_factors,
+    finish_seconds,
+    finish_shrink,
+    plan_effort,
+)
 from hwnas.search.evaluators import make_evaluators
 from hwnas.search.events import Listener, Silent
 from hwnas.search.finish import Finished, Finisher, finishing_order
@@ -135,6 +144,7 @@ class _Run:
             folder.path,
             read_cpu_flags() if setup.device.is_local else frozenset(),
             self.config.seed,
+            teacher_shrink=finish_factors(effort, setup.task)[-1],
         )
         order = finishing_order(records, self.config.n_front)
         finished = self._finish(finisher, order, budget, effort, clock)
@@ -161,11 +171,13 @@ class _Run:
             if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
                 break
             macs = budget.scorer.joint.operations(record.candidate).macs
+            shrink = finish_shrink(effort, macs, finisher.task)
             try:
                 with threads_for(macs * finisher.batch_size):
                     made = finisher.finish(
                         record.candidate,
-                        epochs=finish_epochs(effort, macs, len(finisher.task.train)),
+                        epochs=finish_epochs(effort, macs, len(finisher.task.train), shrink),
+                        shrink=shrink,
                         stop_after_s=finish_seconds(clock, wanted, finished),
                     )
             except (TrainingError, RuntimeExportError) as error:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hwnas.core.task import Preprocessing, Split
-from hwnas.elastic.data import accuracy, batches, device_of, normalised
+from hwnas.elastic.data import accuracy, batch_for, batches, device_of, normalised
 from hwnas.errors import ConfigError
 
 PREPROCESSING = Preprocessing((4, 5), 3, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
@@ -123,3 +123,9 @@ def test_on_a_gpu() -> None:
     assert inputs.is_cuda
     assert labels.is_cuda
     np.testing.assert_allclose(inputs.cpu().numpy(), PREPROCESSING(split(8).inputs), atol=2e-6)
+
+
+@pytest.mark.parametrize(("side", "most", "wanted"), [(8, 256, 256), (64, 256, 256), (224, 256, 20), (32, 128, 128)])
+def test_large_images_come_in_small_batches(side: int, most: int, wanted: int) -> None:
+    inputs = np.broadcast_to(np.zeros((1, 1, side, side), np.uint8), (4, 1, side, side))
+    assert batch_for(Split(inputs, np.zeros(4, np.int64)), most) == wanted

@@ -30,6 +30,14 @@ def test_a_depthwise_convolution_is_the_plain_one_of_its_slice() -> None:
     torch.testing.assert_close(layer(x, 6, 3), plain(x))
 
 
+def test_a_grouped_convolution_is_the_plain_one() -> None:
+    layer, x = ElasticConv2d(8, 12, (1, 3), groups=2), torch.randn(2, 8, 5, 5)
+    for kernel in (1, 3):
+        plain = nn.Conv2d(8, 12, kernel, padding=kernel // 2, groups=2, bias=False)
+        layer.copy_to(plain, torch.arange(8), torch.arange(12))
+        torch.testing.assert_close(layer(x, 12, kernel), plain(x))
+
+
 def test_chosen_channels_are_copied_in_their_order() -> None:
     layer = ElasticConv2d(4, 6, (3,))
     plain = nn.Conv2d(2, 3, 3, padding=1, bias=False)

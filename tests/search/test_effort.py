@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hwnas.search_spaces.fbnet import SPACE as FBNET
+from hwnas.search_spaces.mnasnet import SPACE as MNASNET
 from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
 from hwnas.search_spaces.nasbench201 import SPACE as NASBENCH201
+from hwnas.search_spaces.ofa_mobilenetv3 import SPACE as OFA
 
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Preprocessing, Split, Task
@@ -22,7 +25,9 @@ from hwnas.search.effort import (
     Clock,
     Effort,
     finish_epochs,
+    finish_factors,
     finish_seconds,
+    finish_shrink,
     plan_effort,
 )
 from hwnas.search.joint import JointSpace
@@ -66,6 +71,36 @@ def test_a_space_of_one_input_is_trained_on_small_images() -> None:
     assert planned(NASBENCH201, blank((3, 32, 32), 50_000)).shrink == 4
     assert planned(NASBENCH201, blank((3, 32, 32), 20)).shrink == 1
     assert planned(MOBILENET, blank((3, 32, 32), 50_000)).shrink == 1
+    assert planned(FBNET, blank((3, 32, 32), 50_000)).shrink == 4
+
+
+@pytest.mark.parametrize("space", [MNASNET, OFA])
+def test_large_images_are_trained_on_at_32_pixels(space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = blank((3, 224, 224), 1500)
+    hour = (replace(CONFIG, time_s=3600.0), Clock.starting_now(3600))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert planned(space, task).shrink == 7
+    assert planned(space, task, *hour).shrink == 7
+    assert planned(space, task).training.batch_size == 64
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    whole = planned(space, task, *hour)
+    assert (whole.shrink, whole.training.batch_size) == (1, 32)
+
+
+def test_with_a_time_small_images_stay_whole() -> None:
+    assert planned(NASBENCH201, blank((3, 32, 32), 50_000), CONFIG, Clock.starting_now(600)).shrink == 1
+
+
+def test_finishing_shrinks_large_images_as_little_as_it_can() -> None:
+    task = blank((3, 224, 224), 1000)
+    effort = replace(planned(MNASNET, task), finish_macs=6e11)  # two epochs of 1e8 multiply-adds an image
+    assert finish_factors(effort, task) == [1, 2, 4, 7]
+    shrinks = [finish_shrink(effort, macs, task) for macs in (10**7, 10**8, 4 * 10**8, 10**9, 10**11)]
+    assert shrinks == [1, 1, 2, 4, 7]
+    assert finish_epochs(effort, 4 * 10**8, 1000, 2) == finish_epochs(effort, 10**8, 1000) == MIN_FINISH_EPOCHS
+    assert finish_shrink(replace(effort, finish_macs=None), 10**11, task) == 1
+    small = blank((3, 32, 32), 50_000)
+    assert finish_factors(planned(NASBENCH201, small), small) == [1]
 
 
 def test_with_a_time_training_gets_its_share(few_digits: Task) -> None:

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from hwnas.compress.distill import FineTuneResult
 from hwnas.core.candidate import Candidate
 from hwnas.core.compression import CompressionPlan
 from hwnas.core.pareto import is_non_dominated
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.runtimes.onnxruntime import OnnxRuntime
+from hwnas.search import finish
 from hwnas.search.finish import Finisher, finishing_order
 from hwnas.search.loop import costs_of
 from hwnas.search.study import Evaluated
@@ -128,6 +130,31 @@ def test_a_damaged_model_is_made_again(source: Source, tmp_path: Path, damage: s
     assert source.asked == 2
     assert again.test.accuracy == made.test.accuracy
     assert found.known(candidate) is not None
+
+
+def test_a_model_that_learned_from_small_images_sees_whole_ones_last(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[tuple[int, ...], int, int]] = []
+    fine_tune = finish.fine_tune
+
+    def watched(network: nn.Module, task: Task, **settings: Any) -> FineTuneResult:
+        seen.append((task.input_shape, len(task.train), settings["epochs"]))
+        assert settings["teacher"] is not None
+        assert len(settings["teacher"]) == len(task.train)
+        return fine_tune(network, task, **settings)
+
+    monkeypatch.setattr(finish, "fine_tune", watched)
+    monkeypatch.setattr(finish, "WHOLE_IMAGES", 100)
+    source.of_teacher = source.network(Candidate(source.space.largest()))
+    made = finisher(source, tmp_path)
+    made.teacher_shrink = 2
+    found = made.finish(Candidate(source.space.largest()), epochs=2, shrink=2)
+    assert seen == [((1, 4, 4), len(source.task.train), 2), ((1, 8, 8), 100, 1)]
+    assert found.manifest["fine_tuning"]["image_shrink"] == 2
+    assert found.manifest["fine_tuning"]["epochs"] == 2
+    path = tmp_path / found.manifest["artifact"]["path"]
+    assert deployed_accuracy(path, source.task) == pytest.approx(found.test.accuracy, abs=1e-12)
 
 
 def test_a_teacher_is_asked_once(
