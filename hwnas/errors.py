@@ -8,6 +8,7 @@ HwnasError
 ├── InvalidArchitectureError   an architecture or plan is not in the space
 ├── BuildError                 a space's `build` raised or gave the wrong output
 ├── DataError                  a data set is missing, empty or broken
+├── ModelFileError             a model file is missing, damaged or not of a kind that can be read
 ├── MeasurementError           a model could not be measured
 ├── PredictorError             a predictor cannot be fitted, read or used
 ├── InfeasibleBudgetError      no candidate meets the budget
@@ -33,6 +34,7 @@ __all__ = [
     "InvalidArchitectureError",
     "MeasurementError",
     "MissingDependencyError",
+    "ModelFileError",
     "PredictorError",
     "ReferencePointError",
     "RunFolderError",
@@ -79,6 +81,10 @@ class BuildError(HwnasError):
 
 class DataError(HwnasError):
     """A data set is missing, empty or broken."""
+
+
+class ModelFileError(HwnasError):
+    """A model file is missing, damaged, or holds what cannot be read as one network."""
 
 
 class MeasurementError(HwnasError):

@@ -20,7 +20,7 @@ LAYERS = [
     ["measure"],
     ["compress", "devices", "runtimes", "tasks", "search_spaces"],
     ["elastic"],
-    ["plugins", "store", "trace", "testing"],
+    ["plugins", "store", "trace", "onnx_ops", "testing"],
     ["core"],
     ["errors"],
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwnas.errors import ConfigError, InvalidArchitectureError
 
 if TYPE_CHECKING:
+    from hwnas.core.architecture import Value
     from hwnas.core.candidate import Candidate
     from hwnas.core.space import SearchSpace
 
@@ -16,33 +18,71 @@ __all__ = ["read_candidates"]
 
 
 def read_candidates(path: Path, space: SearchSpace, *, precision: str) -> list[Candidate]:
-    """Read JSON Lines: each line is {choice: value}, or {"architecture": {...}} with an optional "compression".
+    """Read a table (`.csv`, `.parquet`) or JSON Lines.
+
+    A table has one column a choice, and may have one named "precision"; other columns are not read. A line of JSON is
+    {choice: value}, or {"architecture": {...}} with an optional "compression".
 
     Args:
-        precision: of the lines that name no compression.
+        precision: of the rows that name none.
     Raises:
         ConfigError: the file is missing or empty, or a line is no such object (named by its number).
-        InvalidArchitectureError: a line is not an architecture of the space.
+        DataError: a table lacks a column, or a row a value.
+        InvalidArchitectureError: a row is not an architecture of the space.
     """
-    from hwnas.core.candidate import Candidate
-    from hwnas.core.compression import CompressionPlan
+    from hwnas.latency.tables import TABLES
 
     if not path.is_file():
-        raise ConfigError(f"no file {path}; give JSON Lines with an architecture of {space.name!r} a line")
-    found = []
+        raise ConfigError(
+            f"no file {path}; give JSON Lines with an architecture of {space.name!r} a line, or a table "
+            f"({', '.join(TABLES)}) with one column a choice"
+        )
+    is_table = path.suffix.lower() in TABLES
+    found = list(_from_table(path, space, precision) if is_table else _from_lines(path, space, precision))
+    if not found:
+        raise ConfigError(f"{path} is empty; give JSON Lines with an architecture of {space.name!r} a line")
+    return found
+
+
+def _from_table(path: Path, space: SearchSpace, precision: str) -> Iterator[Candidate]:
+    from hwnas.core.candidate import Candidate
+    from hwnas.core.compression import CompressionPlan
+    from hwnas.latency.tables import read_table
+
+    labels = [choice.label for choice in space.choices]
+    optional = [] if "precision" in labels else ["precision"]
+    for number, row in enumerate(read_table(path, labels, optional=optional), start=1):
+        values = {choice.label: _option(row[choice.label], choice.options) for choice in space.choices}
+        wanted = precision if "precision" in labels else str(row.get("precision", precision))
+        try:
+            yield Candidate(space.architecture(values), CompressionPlan.of(wanted))
+        except InvalidArchitectureError as error:
+            raise InvalidArchitectureError(f"{path}, row {number}: {error}") from error
+
+
+def _option(value: Value, options: tuple[Value, ...]) -> Value:
+    """The option that a cell means: 3, 3.0 and "3" are the option 3; the cell itself, if it means none."""
+    same = (option for option in options if option == value or str(option) == str(value))
+    return next(same, value)
+
+
+def _from_lines(path: Path, space: SearchSpace, precision: str) -> Iterator[Candidate]:
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            raw = json.loads(line)
-            values = raw.get("architecture", raw)
-            plan = raw.get("compression") if values is not raw else None
-            compression = CompressionPlan.of(precision) if plan is None else CompressionPlan.from_json(plan)
-            found.append(Candidate(space.architecture(values), compression))
+            yield _candidate(json.loads(line), space, precision)
         except InvalidArchitectureError as error:
             raise InvalidArchitectureError(f"{path}, line {number}: {error}") from error
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}, line {number}: not an architecture as a JSON object ({error})") from error
-    if not found:
-        raise ConfigError(f"{path} is empty; give JSON Lines with an architecture of {space.name!r} a line")
-    return found
+
+
+def _candidate(raw: Mapping[str, Any], space: SearchSpace, precision: str) -> Candidate:
+    from hwnas.core.candidate import Candidate
+    from hwnas.core.compression import CompressionPlan
+
+    values = raw.get("architecture", raw)
+    plan = raw.get("compression") if values is not raw else None
+    compression = CompressionPlan.of(precision) if plan is None else CompressionPlan.from_json(plan)
+    return Candidate(space.architecture(values), compression)

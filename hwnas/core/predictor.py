@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
-from hwnas.core.ops import OpList
+from hwnas.core.ops import Op, OpList
 from hwnas.errors import SchemaError
 
-__all__ = ["Card", "LatencyPredictor", "Prediction"]
+__all__ = ["Breakdown", "Card", "LatencyPredictor", "Prediction"]
+
+CARD_SCHEMA = 2  # 2: says what its milliseconds are (quantity) and which devices it was transferred from
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,21 @@ class Prediction:
     predictor: str
 
 
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Which part of a prediction each operation has; operations and network add up to the total.
+
+    Attributes:
+        ops: each operation in the network's order, and its ms; what is folded away has 0.
+        network_ms: what belongs to no operation.
+        total_ms: the prediction.
+    """
+
+    ops: tuple[tuple[Op, float], ...]
+    network_ms: float
+    total_ms: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """How a predictor was made and what it is worth; `card.json` holds the same keys.
@@ -40,7 +57,7 @@ class Card:
     `mape` and the shares are fractions (0.04 is 4 %).
     """
 
-    schema: int = 1
+    schema: int = CARD_SCHEMA
     id: str
     device: str
     runtime: str
@@ -66,6 +83,8 @@ class Card:
     interval_coverage: float | None
     date: str
     note: str = ""
+    quantity: str = "latency"  # "throughput": ms are those per image at full throughput, not the time of one
+    learned_from: tuple[str, ...] = ()  # ids of the predictors of other devices that it was transferred from
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `card.json`."""
@@ -78,14 +97,16 @@ class Card:
         Raises:
             SchemaError: another schema number, or keys that are missing or unknown.
         """
-        if raw.get("schema") != 1:
-            raise SchemaError(f"card has schema {raw.get('schema')!r}, this version reads 1; calibrate again")
+        if raw.get("schema") != CARD_SCHEMA:
+            got = raw.get("schema")
+            raise SchemaError(f"card has schema {got!r}, this version reads {CARD_SCHEMA}; calibrate again")
         known = {field.name for field in fields(cls)}
         if wrong := sorted(raw.keys() ^ known):
             raise SchemaError(f"card: keys {wrong} are missing or unknown; calibrate again")
         ranges = {k: {q: (float(lo), float(hi)) for q, (lo, hi) in r.items()} for k, r in raw["op_ranges"].items()}
         shapes = tuple(tuple(int(n) for n in shape) for shape in raw["input_shapes"])
-        return cls(**{**raw, "spaces": tuple(raw["spaces"]), "input_shapes": shapes, "op_ranges": ranges})
+        names = {key: tuple(raw[key]) for key in ("spaces", "learned_from")}
+        return cls(**{**raw, **names, "input_shapes": shapes, "op_ranges": ranges})
 
 
 class LatencyPredictor(Protocol):
@@ -97,3 +118,6 @@ class LatencyPredictor(Protocol):
 
     def predict(self, networks: Sequence[OpList]) -> list[Prediction]:
         """One prediction a network, in their order; an empty sequence gives an empty list."""
+
+    def breakdown(self, network: OpList) -> Breakdown:
+        """Where the prediction of one network comes from."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.ops import KINDS, Op, OpList, Segment
-from hwnas.core.predictor import Card, Prediction
+from hwnas.core.predictor import Breakdown, Card, Prediction
 from hwnas.errors import PredictorError, SchemaError
 from hwnas.latency.domain import Domain, Finding
 from hwnas.latency.features import CLASSES, COLUMNS, FOLDED, QUANTITIES, ROLES, SCHEMA, features_of, knows_flow
@@ -108,16 +108,21 @@ class LinearGpPredictor:
             answers.append(Prediction(value, value / wide, value * wide, False, found.reason, self._card.id))
         return answers
 
-    def breakdown(self, network: OpList) -> list[tuple[Op, float]]:
-        """ms of each operation of a network in the linear prior; what is folded away costs 0.
+    def breakdown(self, network: OpList) -> Breakdown:
+        """Where the prediction of a network comes from: the prior's parts, scaled as the residual scales their sum.
 
-        Their sum is not the prediction: the intercept and the residual belong to the network as a whole.
+        What belongs to no operation (intercept, floor, the depth of the network) is the network's.
         """
+        total = self.predict([network])[0].latency_ms
         costs: list[tuple[Op, float]] = []
+        rest = self.model.intercept
         for segment in network.segments:
-            rows = features_of(segment, flow=bool(self.model.flow)).ops
-            costs += [(op, self._op_ms(op, row)) for op, row in zip(segment.ops, rows, strict=True)]
-        return costs
+            features = features_of(segment, flow=bool(self.model.flow))
+            costs += [(op, self._op_ms(op, row)) for op, row in zip(segment.ops, features.ops, strict=True)]
+            rest += sum(value * float(self.model.weights[column]) for column, value in features.rest)
+        prior = max(math.fsum(ms for _, ms in costs) + rest, self.model.floor)
+        ops = tuple((op, ms * total / prior) for op, ms in costs)
+        return Breakdown(ops, max(0.0, total - math.fsum(ms for _, ms in ops)), total)
 
     def save(self, folder: Path) -> None:
         """Write `model.npz` and `card.json` into a folder, which is made if it is not there.

@@ -28,7 +28,7 @@ def test_unknown_is_null() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "schema 2"),
+        ({"schema": 1}, "schema 1"),
         ({"schema": None}, "schema None"),
         ({"surprise": 1}, "surprise"),
     ],

@@ -5,6 +5,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ PREDICTOR = fit_predictor(
     Origin(device="made-up", runtime="none", spaces=("random",), input_shapes=((3, 32, 32),)),
     rng=np.random.default_rng(0),
 )
+
+
+def without_residual(predictor: LinearGpPredictor) -> LinearGpPredictor:
+    model = replace(predictor.model, support=np.zeros((0, len(predictor.model.columns))), alpha=np.zeros(0))
+    return LinearGpPredictor(model, replace(predictor.card, id=f"made-up@{model.fingerprint}"))
+
+
+LINEAR = without_residual(PREDICTOR)
 
 
 def test_predictions_come_in_order_and_are_sound() -> None:
@@ -51,8 +60,8 @@ def test_the_batch_path_equals_the_matrix_path() -> None:
 )
 def test_more_work_never_lowers_the_prior(op: Op) -> None:
     for network in NETWORKS[:10]:
-        before = sum(ms for _, ms in PREDICTOR.breakdown(network))
-        after = sum(ms for _, ms in PREDICTOR.breakdown(OpList([*network.segments, Segment([op])])))
+        before = sum(ms for _, ms in LINEAR.breakdown(network).ops)
+        after = sum(ms for _, ms in LINEAR.breakdown(OpList([*network.segments, Segment([op])])).ops)
         assert after >= before
 
 
@@ -64,7 +73,7 @@ def test_a_kind_never_measured_costs_something_and_is_named(kind: str) -> None:
     (answer,) = PREDICTOR.predict([network])
     assert not answer.in_domain
     assert answer.reason == f"no {kind} (strange) operation was measured"
-    assert PREDICTOR.breakdown(network)[-1][1] > 0
+    assert PREDICTOR.breakdown(network).ops[-1][1] > 0
 
 
 def test_out_of_domain_the_interval_is_wider_and_the_residual_fades() -> None:
@@ -84,12 +93,23 @@ def test_a_network_without_operations_has_a_latency() -> None:
         assert not answer.in_domain
 
 
-def test_the_breakdown_adds_up_to_the_prior() -> None:
+@pytest.mark.parametrize("predictor", [PREDICTOR, LINEAR], ids=["whole", "linear"])
+def test_the_breakdown_adds_up_to_the_prediction(predictor: LinearGpPredictor) -> None:
+    large = OpList([Segment([conv(256, 64)])] * 4)  # out of domain
+    for network in (*NETWORKS[:5], large, OpList([])):
+        found = predictor.breakdown(network)
+        assert [op for op, _ in found.ops] == list(network)
+        assert found.total_ms == predictor.predict([network])[0].latency_ms
+        assert math.fsum([found.network_ms, *(ms for _, ms in found.ops)]) == pytest.approx(found.total_ms, rel=1e-9)
+        assert min([found.network_ms, *(ms for _, ms in found.ops)]) >= 0
+
+
+def test_without_a_residual_the_breakdown_is_the_prior() -> None:
     from hwnas.latency.features import matrix
 
-    total = sum(ms for _, ms in PREDICTOR.breakdown(NETWORKS[0])) + PREDICTOR.model.intercept
-    assert total == pytest.approx(float(PREDICTOR.model.prior(matrix(NETWORKS[:1], flow=False))[0]))
-    assert [op for op, _ in PREDICTOR.breakdown(NETWORKS[0])] == list(NETWORKS[0])
+    found = LINEAR.breakdown(NETWORKS[0])
+    assert found.network_ms == pytest.approx(LINEAR.model.intercept)
+    assert found.total_ms == pytest.approx(float(LINEAR.model.prior(matrix(NETWORKS[:1], flow=False))[0]))
 
 
 def test_files_round_trip_and_are_small(tmp_path: Path) -> None:
@@ -147,7 +167,7 @@ def _flip(folder: Path) -> None:
         (lambda folder: (folder / "card.json").write_text("[1]"), PredictorError),
         (lambda folder: (folder / "card.json").write_text("[" * 100_000), PredictorError),
         (lambda folder: (folder / "card.json").write_bytes(b"\xff\xfe\x00"), PredictorError),
-        (_card({"schema": 2}), SchemaError),
+        (_card({"schema": 1}), SchemaError),
         (_card({"new": 1}), SchemaError),
         (_card({"op_ranges": [1]}), PredictorError),
         (_card({"op_ranges": {"conv": {"macs": [1]}}}), PredictorError),
