@@ -178,8 +178,10 @@ def _predict_architectures(
 
 
 def _show_architectures(device: str, rows: list[dict[str, Any]]) -> None:
+    from hwnas.devices.resolve import measure_of
+
     print_table(
-        f"predicted latency on {device}, batch 1",
+        f"predicted on {device}: {measure_of(device)}",
         ("architecture", "precision", "predicted ms>", "90 % interval>", "in domain"),
         ((row["id"], row["precision"], *_latency_cells(row)) for row in rows),
     )
@@ -193,10 +195,11 @@ def _latency_cells(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _show_model(row: dict[str, Any]) -> None:
+    from hwnas.devices.resolve import measure_of
     from hwnas.viz.text import count
 
     print_table(
-        f"predicted latency on {row['device']}, batch 1",
+        f"predicted on {row['device']}: {measure_of(row['device'])}",
         ("model", "precision", "predicted ms>", "90 % interval>", "in domain"),
         ((Path(row["model"]).name, row["precision"], *_latency_cells(row)),),
     )

@@ -13,7 +13,7 @@ from hwnas.latency import library
 from hwnas.latency.fit import Origin, fit_predictor
 from hwnas.latency.library import best_space, cards, find_predictors, save_predictor
 from hwnas.latency.predictor import LinearGpPredictor
-from hwnas.plugins import load_plugin
+from hwnas.plugins import load_plugin, plugin_names
 
 DEVICE = Device(name="made-up", title="t", kind="cpu", runtime="none", precisions=("fp32", "int8"))
 ORIGIN = Origin(device="made-up", runtime="none", spaces=("a",), input_shapes=((3, 8, 8),), date="2026-01-01")
@@ -88,21 +88,35 @@ def test_a_damaged_file_in_the_cache_is_skipped(name: str) -> None:
     assert find_predictors(DEVICE, space="a", input_shape=None) == {}
 
 
-@pytest.mark.parametrize("device", ["jetson-nano", "jetson-tx2"])
+SHIPPED = [name for name in plugin_names("device") if name != "cpu"]
+
+
+@pytest.mark.parametrize("device", SHIPPED)
 def test_shipped_predictors_are_whole(device: str) -> None:
     target = load_plugin("device", device)
-    found = find_predictors(target, space="nasbench201", input_shape=(3, 32, 32))
+    space = best_space(target)
+    found = find_predictors(target, space=space, input_shape=None)
     assert list(found) == list(target.precisions)
-    assert best_space(target) == "nasbench201"
     for predictor in found.values():
         card = predictor.card
-        assert card.measured
+        assert space in card.spaces
+        assert card.measured is (target.runtime != "model")
+        assert (card.runtime, card.batch, card.quantity) == (target.runtime, target.batch, target.quantity)
         assert card.source
         assert card.licence
-        assert card.held_out == card.n_measurements > 1900
+        assert card.held_out == card.n_measurements > 1000
         assert card.mape is not None
-        assert 0.85 <= (card.interval_coverage or 0) <= 0.95
+        assert 0.88 <= (card.interval_coverage or 0) <= 0.92
         assert isinstance(predictor, LinearGpPredictor)
+
+
+def test_the_jetsons_know_nasbench201() -> None:
+    assert {best_space(load_plugin("device", name)) for name in ("jetson-nano", "jetson-tx2")} == {"nasbench201"}
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu", "tpu", "fpga", "asic"])
+def test_a_device_of_each_kind_ships(kind: str) -> None:
+    assert kind in {load_plugin("device", name).kind for name in SHIPPED}
 
 
 def test_a_shipped_predictor_that_is_damaged_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,12 @@ def one(save: Save, nodes: Sequence[Any], *args: Any, **kwargs: Any) -> OnnxNetw
     ("made", "shape", "held", "expected"),
     [
         (node("Conv", ["x", "w"], ["y"]), (1, 3, 8, 8), {"w": weights(4, 3, 3, 3)}, ("conv", 3888, 108)),
-        (node("Conv", ["x", "w", "b"], ["y"]), (1, 3, 4, 4), {"w": weights(2, 3, 1, 1), "b": TWO}, ("pointwise", 96, 8)),
+        (
+            node("Conv", ["x", "w", "b"], ["y"]),
+            (1, 3, 4, 4),
+            {"w": weights(2, 3, 1, 1), "b": TWO},
+            ("pointwise", 96, 8),
+        ),
         (node("Conv", ["x", "w"], ["y"], group=3), (1, 3, 8, 8), {"w": weights(3, 1, 3, 3)}, ("depthwise", 972, 27)),
         (node("Conv", ["x", "w"], ["y"], group=2), (1, 4, 8, 8), {"w": weights(2, 2, 3, 3)}, ("grouped", 1296, 36)),
         (node("Conv", ["x", "w"], ["y"]), (1, 3, 8), {"w": weights(4, 3, 3)}, ("conv", 216, 36)),
