@@ -106,7 +106,8 @@ def test_shipped_predictors_are_whole(device: str) -> None:
         assert card.licence
         assert card.held_out == card.n_measurements > 1000
         assert card.mape is not None
-        assert 0.88 <= (card.interval_coverage or 0) <= 0.92
+        # A model of a chip is reproduced exactly, and no interval is narrow enough for that.
+        assert 0.88 <= (card.interval_coverage or 0) <= (0.92 if card.measured else 1.0)
         assert isinstance(predictor, LinearGpPredictor)
 
 

@@ -361,6 +361,11 @@ def test_what_is_not_known_is_named_and_goes_on(save: Save) -> None:
     assert all(op.live for op in found.operations)
 
 
+def test_nodes_in_any_order_are_sorted(save: Save) -> None:
+    nodes = [node("Relu", ["b"], ["y"]), node("Sigmoid", ["x"], ["a"]), node("Tanh", ["a"], ["b"])]
+    assert [op.detail for op in one(save, nodes).operations] == ["sigmoid", "tanh", "relu"]
+
+
 def test_control_flow_is_one_operation_that_is_not_known(save: Save) -> None:
     branch = helper.make_graph(
         [node("Relu", ["a"], ["inner"])], "then", [], [helper.make_tensor_value_info("inner", 1, None)]
@@ -386,6 +391,7 @@ def test_control_flow_is_one_operation_that_is_not_known(save: Save) -> None:
         ([node("NonZero", ["x"], ["y"], name="nz")], "node 'nz' (NonZero)"),
         ([node("Conv", ["x", "w"], ["y"], name="bad")], "node 'bad' (Conv)"),
         ([node("Relu", ["nowhere"], ["y"])], "reads 'nowhere'"),
+        ([node("Relu", ["b"], ["a"]), node("Add", ["a", "x"], ["b"]), node("Relu", ["b"], ["y"])], "reads 'b'"),
         ([node("Relu", ["x"], ["z"])], "no node writes the output 'y'"),
         ([node("Reshape", ["x", "huge"], ["y"], name="r")], "node 'r' (Reshape)"),
         ([node("Shape", ["x"], ["y"])], "no operation that depends on its input"),
