@@ -184,7 +184,7 @@ def _rate(
     found = []
     for sizes in product(known, _SIMPLE, _LINEAR, _SMOOTH):
         named = tuple(zip(("known", "simple", "linear", "smooth"), sizes, strict=True))
-        base = sum(size**2 * inner[name] for name, size in named if size) + _LEVEL[scale] ** 2
+        base = np.asarray(sum(size**2 * inner[name] for name, size in named if size) + _LEVEL[scale] ** 2)
         # One eigendecomposition would do for all noises only if they were equal; n is small, so this is quick enough.
         for noise, chance in _NOISE.items():
             factor = _cholesky(base + np.diag((noise * noise_scale) ** 2))
@@ -221,8 +221,8 @@ def _answer(
     target, noise_scale, _, offset = _target(latency_ms, setting.scale)
     level = _LEVEL[setting.scale] ** 2
     used = [(kernels[name], size**2) for name, size in setting.sizes if size]
-    cross = sum(square * values for (values, _), square in used) + level
-    prior = sum(square * variances for (_, variances), square in used) + level
+    cross = np.asarray(sum(square * values for (values, _), square in used) + level)
+    prior = np.asarray(sum(square * variances for (_, variances), square in used) + level)
     inverse = np.linalg.inv(cross[at] + np.diag((setting.noise * noise_scale) ** 2))
     solved = inverse @ target
     factor = (_SHAPE + 0.5 * float(target @ solved)) / (_SHAPE + len(target) / 2)

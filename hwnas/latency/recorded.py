@@ -28,7 +28,7 @@ def architecture_of(space: SearchSpace, row: Mapping[str, Value]) -> Architectur
     Raises:
         InvalidArchitectureError: it is not an architecture of the space.
     """
-    values = {}
+    values: dict[str, Value] = {}
     for choice in space.choices:
         cell = row[choice.label]
         same = [option for option in choice.options if option == cell or str(option) == str(cell)]
