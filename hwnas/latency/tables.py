@@ -57,7 +57,7 @@ def read_table(
 
 
 def _read_csv(path: Path, wanted: set[str] | None) -> tuple[list[str], list[dict[str, Any]]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
