@@ -96,7 +96,18 @@ def test_the_rule_itself(path: str, source: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["core.space", "core.pareto", "core.measurement", "plugins", "store", "devices.resolve", "tasks.images"],
+    [
+        "core.space",
+        "core.pareto",
+        "core.measurement",
+        "plugins",
+        "store",
+        "devices.resolve",
+        "tasks.images",
+        "onnx_ops.operations",
+        "latency.whole",
+        "latency.tables",
+    ],
 )
 def test_import_is_light(module: str) -> None:
     heavy = ("torch", "optuna", "plotly", "onnxruntime", "sklearn", "pyarrow", "PIL")

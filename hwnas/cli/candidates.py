@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from hwnas.errors import ConfigError, InvalidArchitectureError
 
 if TYPE_CHECKING:
-    from hwnas.core.architecture import Value
     from hwnas.core.candidate import Candidate
     from hwnas.core.space import SearchSpace
 
@@ -47,23 +46,17 @@ def read_candidates(path: Path, space: SearchSpace, *, precision: str) -> list[C
 def _from_table(path: Path, space: SearchSpace, precision: str) -> Iterator[Candidate]:
     from hwnas.core.candidate import Candidate
     from hwnas.core.compression import CompressionPlan
+    from hwnas.latency.recorded import architecture_of
     from hwnas.latency.tables import read_table
 
     labels = [choice.label for choice in space.choices]
     optional = [] if "precision" in labels else ["precision"]
     for number, row in enumerate(read_table(path, labels, optional=optional), start=1):
-        values = {choice.label: _option(row[choice.label], choice.options) for choice in space.choices}
         wanted = precision if "precision" in labels else str(row.get("precision", precision))
         try:
-            yield Candidate(space.architecture(values), CompressionPlan.of(wanted))
+            yield Candidate(architecture_of(space, row), CompressionPlan.of(wanted))
         except InvalidArchitectureError as error:
             raise InvalidArchitectureError(f"{path}, row {number}: {error}") from error
-
-
-def _option(value: Value, options: tuple[Value, ...]) -> Value:
-    """The option that a cell means: 3, 3.0 and "3" are the option 3; the cell itself, if it means none."""
-    same = (option for option in options if option == value or str(option) == str(value))
-    return next(same, value)
 
 
 def _from_lines(path: Path, space: SearchSpace, precision: str) -> Iterator[Candidate]:

@@ -90,10 +90,10 @@ class ResizeSpec:
 
 
 class Resize(nn.Module):
-    """Bilinear resize of `n x c x h x w`; nothing if the input has the wanted size.
+    """Bilinear resize of `n x c x h x w`; an input that is no larger than wanted stays as it is.
 
     Args:
-        size: pixels a side of the output.
+        size: pixels a side of the output, at most.
         full: if given, `size` is meant for inputs of `full` pixels a side, and others are scaled by the same factor
             (to whole pixels).
     """
@@ -105,7 +105,9 @@ class Resize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`n x c x h x w` -> `n x c x size x size` (if `h` and `w` are `full`)."""
         sides = (int(x.shape[2]), int(x.shape[3]))  # plain numbers, so that an exported file has a fixed size
-        wanted = tuple(self.size if self.full is None else max(1, round(self.size * s / self.full)) for s in sides)
+        wanted = tuple(
+            min(self.size, s) if self.full is None else max(1, round(self.size * s / self.full)) for s in sides
+        )
         return x if wanted == sides else F.interpolate(x, size=wanted, mode="bilinear", align_corners=False)
 
 

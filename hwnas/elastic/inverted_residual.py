@@ -20,7 +20,7 @@ from hwnas.errors import ConfigError
 
 __all__ = ["ElasticInvertedResidual", "InvertedResidual", "InvertedResidualSpec", "SqueezeExcite", "divisible"]
 
-_GATES = {"hardsigmoid": F.hardsigmoid, "sigmoid": torch.sigmoid}
+_GATES: dict[str, Callable[[Tensor], Tensor]] = {"hardsigmoid": F.hardsigmoid, "sigmoid": torch.sigmoid}
 
 
 def divisible(channels: float, by: int = 8) -> int:

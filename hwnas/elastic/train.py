@@ -47,6 +47,8 @@ class TrainSettings:
         weight_decay: of all weights.
         n_random: random subnets a step, beside the largest and the smallest.
         label_smoothing: of the largest network's targets.
+        small_share: 0-1, the first part of the training, that sees images of half the side: on a CPU it makes about
+            three times as many steps in the same time (progressive resizing; Tan and Le, EfficientNetV2, ICML 2021).
     """
 
     epochs: int
@@ -57,6 +59,7 @@ class TrainSettings:
     weight_decay: float = 1e-4
     n_random: int = 2
     label_smoothing: float = 0.0
+    small_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = clock.learning_rate(step)
         inputs = augment(inputs, task.augmentation, generator)
+        if clock.share(step) < settings.small_share:
+            inputs = F.avg_pool2d(inputs, 2)
         losses.append(_step(net, space, inputs, labels, settings, optimizer, rng))
         step += 1
         if on_step is not None:

@@ -84,7 +84,8 @@ def fit_predictor(
     settings = choose_settings(features, latency, rng)
     _, width, scores = cross_validate(features, latency, rng=rng, support=support, settings=settings)
     model = fit_model(features, latency, width=width, rng=rng, support=support, settings=settings)
-    return finish_predictor(replace(model, flow=int(flow)), origin, networks, len(networks), scores)
+    model = replace(model, flow=int(flow))
+    return finish_predictor(model, origin, networks, features, n=len(networks), scores=scores)
 
 
 def check_latencies(networks: Sequence[OpList], latency_ms: Sequence[float] | FloatArray) -> FloatArray:
@@ -106,21 +107,22 @@ def finish_predictor(
     model: Model,
     origin: Origin,
     networks: Sequence[OpList],
+    features: FloatArray,
+    *,
     n: int,
     scores: Scores | None,
-    *,
     learned_from: tuple[str, ...] = (),
 ) -> LinearGpPredictor:
     """Put a model and its card together.
 
     Args:
         networks: those that are in the predictor's domain.
+        features: of these, `len(networks) x len(COLUMNS)`.
         n: number of measurements.
         scores: of held-out networks.
         learned_from: ids of predictors of other devices.
     """
     ranges = ranges_of(networks)
-    features, _ = features_matrix(networks)
     ranges["class"] = _class_ranges(features)
     return LinearGpPredictor(model, _card(origin, model, ranges, n, scores, learned_from))
 

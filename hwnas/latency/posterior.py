@@ -199,7 +199,7 @@ def _rate(
 
 def _cholesky(matrix: FloatArray) -> FloatArray | None:
     try:
-        return np.linalg.cholesky(matrix)
+        return np.asarray(np.linalg.cholesky(matrix), dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
 
@@ -253,7 +253,7 @@ def _mixture(weights: FloatArray, parts: Sequence[tuple[FloatArray, FloatArray]]
 
 
 def _standard(columns: FloatArray) -> FloatArray:
-    return _centred(columns) / np.maximum(columns.std(axis=0), 1e-12)
+    return np.asarray(_centred(columns) / np.maximum(columns.std(axis=0), 1e-12))
 
 
 def _centred(columns: FloatArray) -> FloatArray:

@@ -79,7 +79,7 @@ def _ridge(
         matrix_ = np.vstack([design * weight[:, None], np.diag(share)])
         wanted = np.concatenate([weight, share * goal])
         # The triangle has the same least squares as the tall matrix, and is much smaller.
-        triangle = np.linalg.qr(np.column_stack([matrix_, wanted]), mode="r")
+        triangle = np.asarray(np.linalg.qr(np.column_stack([matrix_, wanted]), mode="r"))
         found, _ = nnls(triangle[:, :-1], triangle[:, -1], maxiter=50 * len(goal))
         off = np.abs(design @ found - 1)
         limit = max(4 * float(np.median(off)), 1e-6)

@@ -60,7 +60,7 @@ def _read_csv(path: Path, wanted: set[str] | None) -> tuple[list[str], list[dict
     rows: list[dict[str, Any]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            reader = csv.reader(file, strict=True, skipinitialspace=True)
             names = [name.strip() for name in next(reader, [])]
             for cells in reader:
                 if not cells:

@@ -62,9 +62,14 @@ def fit_transferred(
     scores = _scores(latency, found) if len(networks) >= _MIN_FOR_SCORES else None
     # Networks of the pool were not measured here. Where known devices were, they are no terra incognita.
     seen = everything if used else list(networks)
-    note = f"learned from {len(networks)} measurements" + (f" and {len(used)} known predictors" if used else "")
+    count = len(networks)
+    note = f"learned from {count} measurement{'s' * (count != 1)}" + (
+        f" and {len(used)} known predictors" if used else ""
+    )
     noted = replace(origin, note=f"{origin.note}; {note}" if origin.note else note)
-    return finish_predictor(model, noted, seen, len(networks), scores, learned_from=used)
+    return finish_predictor(
+        model, noted, seen, features[: len(seen)], n=len(networks), scores=scores, learned_from=used
+    )
 
 
 def choose_networks(networks: Sequence[OpList], count: int, *, sources: Sequence[LatencyPredictor] = ()) -> list[int]:

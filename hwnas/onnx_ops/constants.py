@@ -66,7 +66,7 @@ def _gather(values: Sequence[Any], attributes: Attributes) -> Array | None:
 def _where(values: Sequence[Any], attributes: Attributes) -> Array | None:
     if math.prod(np.broadcast_shapes(*(value.shape for value in values))) > MAX_ELEMENTS:
         return None
-    return np.where(*values)
+    return np.asarray(np.where(*values))
 
 
 def _unsqueeze(values: Sequence[Any], attributes: Attributes) -> Array:

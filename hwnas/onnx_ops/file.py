@@ -55,8 +55,10 @@ def read_model(path: Path) -> Any:
     for tensor in model.graph.initializer:
         _forget_weights(tensor)
     if model.functions:
+        from onnx.inliner import inline_local_functions
+
         _check_functions(path, model)
-        model = onnx.inliner.inline_local_functions(model)
+        model = inline_local_functions(model)
     if not model.graph.node:
         raise ModelFileError(f"{path} holds no operations; export the network again")
     return model
@@ -159,7 +161,7 @@ def bind_inputs(path: Path, graph: Any, given: Sequence[tuple[int, ...]]) -> Inp
         for size in full:
             value.type.tensor_type.shape.dim.add(dim_value=size)
     symbols.pop("?", None)
-    return Inputs(shapes, symbols, any(bool(shape) and isinstance(shape[0], str) for shape in dims))
+    return Inputs(shapes, symbols, any(isinstance((shape or [1])[0], str) for shape in dims))
 
 
 def _dims(path: Path, value: Any) -> list[int | str] | None:

@@ -1,4 +1,8 @@
-"""From an ONNX file to operations: the list that `hwnas.trace` gives for the torch module behind it."""
+"""From an ONNX file to operations: the list that `hwnas.trace` gives for the torch module behind it.
+
+What exporters and quantizers of torch networks fold away (batch norms into convolutions, ReLUs into the ranges of int8)
+is put back where the file shows it, because predictors count it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from hwnas.core.ops import Op, OpList
 from hwnas.errors import ModelFileError
@@ -91,6 +97,7 @@ _FREE = {
 _WEIGHTED = {"norm", "elementwise", "concat", "embedding", "other"}
 _INTEGER = {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
 _CONVOLUTIONS = {"Conv", "ConvInteger", "ConvTranspose", "QLinearConv"}
+_PRODUCERS = {"conv", "pointwise", "depthwise", "grouped", "linear"}
 _PRODUCTS = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
 # Where its weights (or the second matrix) and its bias are, if not in places 1 and 2.
 _PLACES = {"QLinearConv": (3, 8), "QLinearMatMul": (3, None), "ConvInteger": (1, None), "MatMulInteger": (1, None)}
@@ -187,6 +194,10 @@ class _Recorder:
         self.moved: set[str] = set()  # tensors whose elements lie in another order than their dimensions
         self.low: set[str] = set()  # tensors that hold what int8 operations wrote
         self.requantized = self._upstream_of_quantizers()
+        self.readers: dict[str, list[Node]] = {}
+        for node in graph.nodes:
+            for name in (*node.inputs, *node.captured):
+                self.readers.setdefault(name, []).append(node)
 
     def _upstream_of_quantizers(self) -> set[str]:
         """Tensors whose values reach a QuantizeLinear."""
@@ -215,6 +226,10 @@ class _Recorder:
             shape = op.output
             norm = Op("norm", (shape,), shape, params=2 * shape[0], precision=op.precision, detail="native_batch_norm")
             self._append(norm, node, "BatchNormalization", [len(self.ops) - 1])
+        if op.precision == "int8" and op.kind in _PRODUCERS and self._clips(node.outputs[0]):
+            shape = op.output
+            relu = Op("activation", (shape,), shape, precision="int8", detail="relu")
+            self._append(relu, node, "Relu", [len(self.ops) - 1])
         for name in node.outputs:
             self.writer[name] = len(self.ops) - 1
             if op.precision == "int8":
@@ -238,6 +253,16 @@ class _Recorder:
     def _sources(self, node: Node) -> list[str]:
         return [name for name in node.inputs if name and not self.tensors[name].constant]
 
+    def _clips(self, name: str) -> bool:
+        """Whether a tensor is only read by a quantizer that keeps nothing below 0: it took a ReLU's place."""
+        readers = self.readers.get(name, [])
+        if len(readers) != 1 or readers[0].operator != "QuantizeLinear" or len(readers[0].inputs) < 3:
+            return False
+        zero = self.tensors[readers[0].inputs[2]].value if readers[0].inputs[2] else None
+        if zero is None or zero.dtype.kind not in "iu":
+            return False
+        return bool((zero == np.iinfo(zero.dtype).min).all())
+
     def _is_free(self, node: Node) -> bool:
         if not self._sources(node) and not node.captured:
             return True  # it fills a tensor that no input reaches
@@ -251,7 +276,7 @@ class _Recorder:
         """Whether a Pad adds nothing, or is the padding of an average pool, which exporters write apart."""
         if self.tensors[node.outputs[0]].shape == self.tensors[node.inputs[0]].shape:
             return True
-        readers = [other for other in self.graph.nodes if node.outputs[0] in other.inputs]
+        readers = self.readers.get(node.outputs[0])
         if not readers or any(reader.operator != "AveragePool" for reader in readers):
             return False
         self.tensors[node.outputs[0]] = self.tensors[node.inputs[0]]  # the pool reads what is not padded

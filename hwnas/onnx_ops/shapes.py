@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def walk(path: Path, model: Any, inputs: Inputs) -> Graph:
     newest = _newest_opset()
     if graph.opset > newest:
         graph.notes.append(f"opset {graph.opset} is newer than the installed onnx knows; read as opset {newest}")
+    _sort(model.graph)
     inference = _Inference(path, model, inputs)
     for value in model.graph.input:
         if value.name in inputs.shapes:
@@ -133,6 +135,38 @@ def walk(path: Path, model: Any, inputs: Inputs) -> Graph:
         if name not in graph.tensors:
             raise ModelFileError(f"{path}: no node writes the output {clean(name)!r}; export the network again")
     return graph
+
+
+def _sort(graph: Any) -> None:
+    """Put every node behind those that write what it reads, as converters sometimes do not; others keep their place.
+
+    A node in a circle stays where it is, and is found by the walk.
+    """
+    written = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
+    needs: list[set[int]] = []
+    for number, node in enumerate(graph.node):
+        read = {written[name] for name in (*node.input, *_captured(node)) if name in written}
+        needs.append(read - {number})
+    if all(max(before, default=-1) < number for number, before in enumerate(needs)):
+        return
+    readers: dict[int, list[int]] = {}
+    for number, before in enumerate(needs):
+        for other in before:
+            readers.setdefault(other, []).append(number)
+    ready = [number for number, before in enumerate(needs) if not before]
+    order: list[int] = []
+    while ready:
+        number = heappop(ready)
+        order.append(number)
+        for reader in readers.get(number, ()):
+            needs[reader].discard(number)
+            if not needs[reader]:
+                heappush(ready, reader)
+    done = set(order)
+    nodes = [graph.node[number] for number in (*order, *(n for n in range(len(needs)) if n not in done))]
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
 
 
 @cache
@@ -228,9 +262,9 @@ def _visit(graph: Graph, inference: _Inference, proto: Any, node: Node) -> None:
         return
     constant = all(tensor.constant for tensor in present) and node.operator not in _RANDOM
     opened = any(tensor.open for tensor in present)
-    value = _value(node, proto, read) if constant else None
-    if value is not None:
-        written: list[tuple[Shape, int] | None] = [(value.shape, _type_of(value))]
+    known = _value(node, proto, read) if constant else None
+    if known is not None:
+        written: list[tuple[Shape, int] | None] = [(known.shape, _type_of(known))]
     else:
         written = inference.outputs(graph, node, proto, read)
     # A tensor of that rank is data: a runtime that cannot know its size when it loads fills it at every call.
@@ -242,7 +276,7 @@ def _visit(graph: Graph, inference: _Inference, proto: Any, node: Node) -> None:
         roots = present[0].roots
     for name, found in zip(node.outputs, written, strict=False):
         if name and found is not None:
-            tensors[name] = Tensor(*found, constant, value if constant else None, opened, roots, dequantized)
+            tensors[name] = Tensor(*found, constant, known if constant else None, opened, roots, dequantized)
     if not constant:
         graph.nodes.append(node)
 

@@ -29,10 +29,12 @@ EVALUATE_MACS = 12e9
 # Images of a space of one input size are shrunk by no more than MAX_SHRINK, and to no fewer pixels a side than LEAST_PX
 # (LEAST_FINISHED_PX in finishing, whose weights are deployed on whole images).
 MAX_SHRINK, LEAST_PX, LEAST_FINISHED_PX = 7, 8, 32
+LEAST_HALVED_PX = 16  # a side, after it was halved for the first part of a timed training
 SMALL_PX = 64  # images up to this side stay whole where a time is given
 # With --time: which share of what is left after calibration goes to training the supernet, then to the search.
 # Searching for longer than this gained nothing on CIFAR-10, where finishing was short of time.
 TRAIN_SHARE, SEARCH_SHARE = 0.45, 0.2
+SMALL_SHARE = 0.6  # of a timed training of the supernet: on images of half the side, if that is enough for the space
 MEASURE_SHARE_S = 4.0  # kept for each finished model: export, reading its accuracy, measuring it
 
 
@@ -98,7 +100,8 @@ def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Cloc
     settings = _training(len(task.train), ends / shrink**2, middle / shrink**2, timed=timed, seed=config.seed)
     settings = replace(settings, batch_size=min(settings.batch_size, max(32, batch_for(task.train) * shrink**2)))
     if timed and joint.space.weight_shared:
-        settings = _with_time(settings, clock.share(TRAIN_SHARE))
+        half = 2 * shrink in _factors(task, largest) and min(task.input_shape[1:]) >= 2 * LEAST_HALVED_PX * shrink
+        settings = _with_time(settings, clock.share(TRAIN_SHARE), SMALL_SHARE if half else 0.0)
     limit = int(np.clip(EVALUATE_MACS * shrink**2 / max(middle, 1.0), 200, 5000))
     return Effort(
         training=settings,
@@ -139,8 +142,8 @@ def _training(n_train: int, ends: float, middle: float, *, timed: bool, seed: in
     return replace(settings, n_random=n_random, epochs=int(np.clip(epochs, MIN_EPOCHS, MAX_EPOCHS)))
 
 
-def _with_time(settings: TrainSettings, time_s: float | None) -> TrainSettings:
-    return replace(settings, time_s=None if time_s is None else round(time_s, 1))
+def _with_time(settings: TrainSettings, time_s: float | None, small_share: float) -> TrainSettings:
+    return replace(settings, time_s=None if time_s is None else round(time_s, 1), small_share=small_share)
 
 
 def finish_factors(effort: Effort, task: Task) -> list[int]:
@@ -174,10 +177,16 @@ def finish_epochs(effort: Effort, macs: int, n_train: int, shrink: int = 1) -> i
     return int(np.clip(epochs, MIN_FINISH_EPOCHS, MAX_FINISH_EPOCHS))
 
 
-def finish_seconds(clock: Clock, wanted: int, done: Sequence[object]) -> float | None:
-    """Fine-tuning seconds for the next model, so that `wanted` models end in time; None: no limit."""
+def finish_seconds(clock: Clock, macs: Sequence[int]) -> float | None:
+    """Fine-tuning seconds for the next model, so that all that are still wanted end in time; None: no limit.
+
+    Large models get more seconds, though fewer epochs: seconds grow with the root of the multiply-adds.
+
+    Args:
+        macs: multiply-adds of the models that are still to be finished, at least one, the next one first.
+    """
     left_s = clock.left_s
     if left_s is None:
         return None
-    models = max(1, wanted - len(done))
-    return max(0.0, left_s / models - MEASURE_SHARE_S)
+    roots = np.sqrt(np.maximum(macs, 1))
+    return max(0.0, (left_s - MEASURE_SHARE_S * len(roots)) * float(roots[0] / roots.sum()))

@@ -163,22 +163,23 @@ class _Run:
         self.listener.phase("finish", wanted)
         finished: list[tuple[Evaluated, Finished]] = []
         first: TrainingError | RuntimeExportError | None = None
-        for record in order:
+        macs = [budget.scorer.joint.operations(record.candidate).macs for record in order]
+        for at, record in enumerate(order):
             kept = still_wanted(finished)
             # What finishing moved behind others is made up for, but not without end.
             if len(finished) >= wanted and (4 * len(kept) >= 3 * wanted or 2 * len(finished) >= 3 * wanted):
                 break
             if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
                 break
-            macs = budget.scorer.joint.operations(record.candidate).macs
-            shrink = finish_shrink(effort, macs, finisher.task)
+            shrink = finish_shrink(effort, macs[at], finisher.task)
+            ahead = macs[at : at + max(1, wanted - len(finished))]
             try:
-                with threads_for(macs * finisher.batch_size):
+                with threads_for(macs[at] * finisher.batch_size):
                     made = finisher.finish(
                         record.candidate,
-                        epochs=finish_epochs(effort, macs, len(finisher.task.train), shrink),
+                        epochs=finish_epochs(effort, macs[at], len(finisher.task.train), shrink),
                         shrink=shrink,
-                        stop_after_s=finish_seconds(clock, wanted, finished),
+                        stop_after_s=finish_seconds(clock, ahead),
                     )
             except (TrainingError, RuntimeExportError) as error:
                 self.listener.note(f"model {record.candidate.id} is left out: {error}")

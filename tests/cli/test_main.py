@@ -24,7 +24,10 @@ OPTIONS = {
     ),
     "measure": ("--device", "--space", "--samples", "--host", "--out"),
     "calibrate": ("--device", "--measurements", "--sources"),
-    "predict": ("--device", "MODEL.onnx", "--space", "--architectures", "--json"),
+    "predict": (
+        *("--device", "MODEL.onnx", "--space", "--architectures", "--precision", "--input-shape", "--breakdown"),
+        *("--task", "--data", "--json"),
+    ),
     "front": ("RUN", "--json"),
     "report": ("RUN", "--out"),
     "pick": ("RUN", "--max-latency", "--json"),

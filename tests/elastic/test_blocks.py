@@ -102,6 +102,7 @@ def test_resize(size: int) -> None:
 def test_resize_to_the_same_size_is_nothing() -> None:
     x = torch.randn(2, 3, 8, 8)
     assert Resize(8)(x) is x
+    assert Resize(12)(x) is x  # nothing is made larger
     # By half, bilinear is the mean of four pixels.
     torch.testing.assert_close(Resize(4)(x), nn.functional.avg_pool2d(x, 2))
 

@@ -148,6 +148,18 @@ def test_fewer_samples_than_a_batch(few_digits: Task) -> None:
     assert (at.epoch, len(steps)) == (3, 3)
 
 
+def test_training_begins_with_images_of_half_the_side(few_digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+
+    def step(net: Supernet, space: object, inputs: torch.Tensor, *others: object) -> float:
+        sides.append(tuple(inputs.shape[2:]))
+        return 1.0
+
+    monkeypatch.setattr("hwnas.elastic.train._step", step)
+    trained(few_digits, replace(SETTINGS, small_share=0.5))
+    assert sides == [(4, 4)] * 12 + [(8, 8)] * 12
+
+
 def test_time_ends_training(few_digits: Task, tmp_path: Path) -> None:
     settings = replace(SETTINGS, epochs=10_000, time_s=0.5)
     _, at, _ = trained(few_digits, settings, tmp_path)

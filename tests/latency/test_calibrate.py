@@ -93,7 +93,7 @@ def test_precisions_are_fitted_apart() -> None:
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_few_measurements_are_enough_to_begin(count: int) -> None:
     predictor = from_measurements(CPU, timed(draw(count)))
-    assert f"only {count} measurement" in predictor.card.note
+    assert f"learned from {count} measurement" in predictor.card.note
 
 
 def test_bad_measurements_are_refused() -> None:

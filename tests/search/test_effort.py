@@ -21,6 +21,7 @@ from hwnas.search.effort import (
     MIN_EPOCHS,
     MIN_FINISH_EPOCHS,
     SEARCH_SHARE,
+    SMALL_SHARE,
     TRAIN_SHARE,
     Clock,
     Effort,
@@ -139,9 +140,27 @@ def test_the_clock() -> None:
 
 
 def test_the_time_that_is_left_is_shared_by_the_models() -> None:
-    assert finish_seconds(FOREVER, 8, []) is None
-    first, last, extra = (finish_seconds(Clock.starting_now(80), 8, [0] * done) for done in (0, 7, 12))
-    assert first == pytest.approx(10 - MEASURE_SHARE_S, abs=0.5)
-    assert last == pytest.approx(80 - MEASURE_SHARE_S, abs=0.5)
-    assert extra == pytest.approx(80 - MEASURE_SHARE_S, abs=0.5)
-    assert finish_seconds(Clock(time.monotonic()), 8, []) == 0
+    assert finish_seconds(FOREVER, [10]) is None
+    one = finish_seconds(Clock.starting_now(80), [10])
+    assert one == pytest.approx(80 - MEASURE_SHARE_S, abs=0.5)
+    alike = finish_seconds(Clock.starting_now(80), [10] * 8)
+    assert alike == pytest.approx(10 - MEASURE_SHARE_S, abs=0.5)
+    assert finish_seconds(Clock(time.monotonic()), [10] * 8) == 0
+
+
+def test_a_model_of_four_times_the_work_gets_twice_the_time() -> None:
+    small, large = (finish_seconds(Clock.starting_now(80), macs) for macs in ([100, 400], [400, 100]))
+    assert small is not None
+    assert large == pytest.approx(2 * small, abs=0.5)
+    assert small + large == pytest.approx(80 - 2 * MEASURE_SHARE_S, abs=0.5)
+
+
+def test_a_timed_training_begins_with_images_of_half_the_side(few_digits: Task) -> None:
+    minute = Clock.starting_now(60)
+    shares = [
+        planned(MOBILENET, blank((3, side, side), 5000), clock=clock).training.small_share
+        for side, clock in ((32, minute), (28, minute), (32, FOREVER), (33, minute))
+    ]
+    assert shares == [SMALL_SHARE, 0, 0, 0]
+    assert planned(NASBENCH201, blank((3, 32, 32), 5000), clock=minute).training.small_share == SMALL_SHARE
+    assert planned(MOBILENET, few_digits, clock=minute).training.small_share == 0
