@@ -18,6 +18,7 @@ import numpy as np
 from hwnas.core.ops import Op, OpList
 from hwnas.errors import ModelFileError
 from hwnas.onnx_ops.file import bind_inputs, clean, read_model
+from hwnas.onnx_ops.kinds import CONVOLUTIONS, FREE, INTEGER, KINDS, PLACES, PRECISIONS, PRODUCERS, PRODUCTS, WEIGHTED
 from hwnas.onnx_ops.patterns import Group, find_groups
 from hwnas.onnx_ops.shapes import Graph, Node, Tensor, walk
 
@@ -25,83 +26,6 @@ __all__ = ["OnnxNetwork", "onnx_operations"]
 
 Shape = tuple[int, ...]
 
-_ELEMENTWISE = (
-    "Abs", "Add", "And", "Ceil", "Cos", "Div", "Equal", "Exp", "Floor", "Greater", "GreaterOrEqual", "IsInf", "IsNaN",
-    "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "Round",
-    "Sign", "Sin", "Sqrt", "Sub", "Sum", "Where", "Xor",
-)  # fmt: skip
-# operator -> kind and the detail that a trace of the torch operation has
-_KINDS = {
-    "Conv": ("conv", "convolution"),
-    "ConvInteger": ("conv", "convolution"),
-    "ConvTranspose": ("conv", "convolution"),
-    "DeformConv": ("other", "DeformConv"),
-    "QLinearConv": ("conv", "convolution"),
-    "Gemm": ("linear", "addmm"),
-    "MatMul": ("linear", "mm"),
-    "MatMulInteger": ("linear", "mm"),
-    "QLinearMatMul": ("linear", "mm"),
-    "AveragePool": ("pool", "avg_pool2d"),
-    "LpPool": ("pool", "lp_pool2d"),
-    "MaxPool": ("pool", "max_pool2d_with_indices"),
-    "GlobalAveragePool": ("reduce", "mean"),
-    "GlobalLpPool": ("reduce", "norm"),
-    "GlobalMaxPool": ("reduce", "amax"),
-    "ReduceMean": ("reduce", "mean"),
-    "ReduceSum": ("reduce", "sum"),
-    "ReduceMax": ("reduce", "amax"),
-    **{name: ("reduce", name) for name in ("ArgMax", "ArgMin", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")},
-    **{name: ("reduce", name) for name in ("ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare")},
-    "BatchNormalization": ("norm", "native_batch_norm"),
-    "GroupNormalization": ("norm", "native_group_norm"),
-    "InstanceNormalization": ("norm", "native_batch_norm"),
-    "LayerNormalization": ("norm", "native_layer_norm"),
-    "LpNormalization": ("norm", "lp_norm"),
-    "MeanVarianceNormalization": ("norm", "native_layer_norm"),
-    "RMSNormalization": ("norm", "rms_norm"),
-    "Celu": ("activation", "celu"),
-    "Clip": ("activation", "clamp"),
-    "Elu": ("activation", "elu"),
-    "Erf": ("activation", "erf"),
-    "Gelu": ("activation", "gelu"),
-    "HardSigmoid": ("activation", "hardsigmoid"),
-    "HardSwish": ("activation", "hardswish"),
-    "LeakyRelu": ("activation", "leaky_relu"),
-    "Mish": ("activation", "mish"),
-    "PRelu": ("activation", "prelu"),
-    "Relu": ("activation", "relu"),
-    "Selu": ("activation", "elu"),
-    "Sigmoid": ("activation", "sigmoid"),
-    "Softplus": ("activation", "softplus"),
-    "Softsign": ("activation", "softsign"),
-    "Swish": ("activation", "silu"),
-    "Tanh": ("activation", "tanh"),
-    "ThresholdedRelu": ("activation", "threshold"),
-    "LogSoftmax": ("softmax", "_log_softmax"),
-    "Softmax": ("softmax", "_softmax"),
-    "Resize": ("resize", "upsample_nearest2d"),
-    "Upsample": ("resize", "upsample_nearest2d"),
-    "Concat": ("concat", "cat"),
-    "DepthToSpace": ("layout", "clone"),
-    "Pad": ("layout", "constant_pad_nd"),
-    "SpaceToDepth": ("layout", "clone"),
-    "Tile": ("layout", "clone"),
-    **{name: ("elementwise", name.lower()) for name in _ELEMENTWISE},
-}
-# They relabel a tensor, or a runtime merges them into what reads it; a trace leaves them out too.
-_FREE = {
-    "Cast", "CastLike", "DequantizeLinear", "Dropout", "Expand", "Flatten", "Identity", "QuantizeLinear", "Reshape",
-    "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
-}  # fmt: skip
-# Kinds whose constant operands are parameters; elsewhere they are sizes, scales of an image or bounds.
-_WEIGHTED = {"norm", "elementwise", "concat", "embedding", "other"}
-_INTEGER = {"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
-_CONVOLUTIONS = {"Conv", "ConvInteger", "ConvTranspose", "QLinearConv"}
-_PRODUCERS = {"conv", "pointwise", "depthwise", "grouped", "linear"}
-_PRODUCTS = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
-# Where its weights (or the second matrix) and its bias are, if not in places 1 and 2.
-_PLACES = {"QLinearConv": (3, 8), "QLinearMatMul": (3, None), "ConvInteger": (1, None), "MatMulInteger": (1, None)}
-_PRECISIONS = {10: "fp16", 16: "bf16"}  # by TensorProto.DataType
 # How torch's exporters name the weights that they made of a convolution and the batch norm after it.
 _FOLDED = re.compile(r"onnx::Conv_\d+")
 _QUANTIZED = re.compile(r"_quantized$")
@@ -226,7 +150,7 @@ class _Recorder:
             shape = op.output
             norm = Op("norm", (shape,), shape, params=2 * shape[0], precision=op.precision, detail="native_batch_norm")
             self._append(norm, node, "BatchNormalization", [len(self.ops) - 1])
-        if op.precision == "int8" and op.kind in _PRODUCERS and self._clips(node.outputs[0]):
+        if op.precision == "int8" and op.kind in PRODUCERS and self._clips(node.outputs[0]):
             shape = op.output
             relu = Op("activation", (shape,), shape, precision="int8", detail="relu")
             self._append(relu, node, "Relu", [len(self.ops) - 1])
@@ -270,7 +194,7 @@ class _Recorder:
             return self.tensors[node.inputs[1]].constant  # a selection, as a slice is
         if node.operator == "Concat":
             return len(self._sources(node)) == 1 and len(node.inputs) == 1
-        return node.operator in _FREE or (node.operator == "Pad" and self._pads_nothing(node))
+        return node.operator in FREE or (node.operator == "Pad" and self._pads_nothing(node))
 
     def _pads_nothing(self, node: Node) -> bool:
         """Whether a Pad adds nothing, or is the padding of an average pool, which exporters write apart."""
@@ -314,12 +238,12 @@ class _Recorder:
         inputs = tuple(_unbatched(self.tensors[name].shape) for name in sources)
         out = self.tensors[node.outputs[0]]
         precision = self._precision(node, main, sources)
-        if main.operator in _CONVOLUTIONS:
+        if main.operator in CONVOLUTIONS:
             return self._convolution(main, inputs, out, precision)
-        if main.operator in _PRODUCTS:
+        if main.operator in PRODUCTS:
             return self._product(main, group, inputs, out, precision)
         kind, detail = (group.kind, group.detail) if group is not None else self._kind(node)
-        if kind in _WEIGHTED or node.operator == "PRelu":
+        if kind in WEIGHTED or node.operator == "PRelu":
             held = constants[:2] if main.operator == "BatchNormalization" else constants  # not mean and variance
             params = self._params([name for name in held if math.prod(self.tensors[name].shape) > 1])
         else:
@@ -345,7 +269,7 @@ class _Recorder:
             return "activation", "hardtanh" if all(math.isfinite(bound) for bound in bounds) else "clamp"
         if node.operator in ("Resize", "Upsample") and node.attributes.get("mode", b"nearest") != b"nearest":
             return "resize", "upsample_bilinear2d"
-        return _KINDS.get(node.operator, ("other", node.operator))
+        return KINDS.get(node.operator, ("other", node.operator))
 
     def _bound(self, node: Node, place: int, key: str) -> float:
         if key in node.attributes:
@@ -361,7 +285,7 @@ class _Recorder:
 
     def _weight(self, main: Node, which: int) -> str:
         """Name of a node's weights (0) or bias (1); "" if it has none."""
-        place = _PLACES.get(main.operator, (1, 2))[which]
+        place = PLACES.get(main.operator, (1, 2))[which]
         return main.inputs[place] if place is not None and len(main.inputs) > place else ""
 
     def _had_norm(self, node: Node) -> bool:
@@ -416,14 +340,14 @@ class _Recorder:
 
     def _precision(self, node: Node, main: Node, sources: Sequence[str]) -> str:
         """int8 between quantizers; else by the type of what it writes, or reads if that is no number."""
-        if main.operator in _INTEGER:
+        if main.operator in INTEGER:
             return "int8"
         low = bool(sources) and all(name in self.low for name in sources)
-        if main.operator in _CONVOLUTIONS or main.operator in _PRODUCTS:
+        if main.operator in CONVOLUTIONS or main.operator in PRODUCTS:
             weight = self.tensors[self._weight(main, 0)]
             if low and (weight.dequantized or not weight.constant):
                 return "int8"
         elif low and not self.requantized.isdisjoint(node.outputs):
             return "int8"
         types = [self.tensors[name].type for name in (*node.outputs[:1], *sources)]
-        return next((_PRECISIONS[found] for found in types if found in _PRECISIONS), "fp32")
+        return next((PRECISIONS[found] for found in types if found in PRECISIONS), "fp32")

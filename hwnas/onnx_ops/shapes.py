@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from hwnas.errors import ModelFileError
 from hwnas.onnx_ops.constants import MAX_ELEMENTS, evaluate
 from hwnas.onnx_ops.file import Inputs, clean
+from hwnas.onnx_ops.order import captured_names, sort_nodes
 
 __all__ = ["Graph", "Node", "Tensor", "walk"]
 
@@ -123,7 +123,7 @@ def walk(path: Path, model: Any, inputs: Inputs) -> Graph:
     newest = _newest_opset()
     if graph.opset > newest:
         graph.notes.append(f"opset {graph.opset} is newer than the installed onnx knows; read as opset {newest}")
-    _sort(model.graph)
+    sort_nodes(model.graph)
     inference = _Inference(path, model, inputs)
     for value in model.graph.input:
         if value.name in inputs.shapes:
@@ -135,38 +135,6 @@ def walk(path: Path, model: Any, inputs: Inputs) -> Graph:
         if name not in graph.tensors:
             raise ModelFileError(f"{path}: no node writes the output {clean(name)!r}; export the network again")
     return graph
-
-
-def _sort(graph: Any) -> None:
-    """Put every node behind those that write what it reads, as converters sometimes do not; others keep their place.
-
-    A node in a circle stays where it is, and is found by the walk.
-    """
-    written = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
-    needs: list[set[int]] = []
-    for number, node in enumerate(graph.node):
-        read = {written[name] for name in (*node.input, *_captured(node)) if name in written}
-        needs.append(read - {number})
-    if all(max(before, default=-1) < number for number, before in enumerate(needs)):
-        return
-    readers: dict[int, list[int]] = {}
-    for number, before in enumerate(needs):
-        for other in before:
-            readers.setdefault(other, []).append(number)
-    ready = [number for number, before in enumerate(needs) if not before]
-    order: list[int] = []
-    while ready:
-        number = heappop(ready)
-        order.append(number)
-        for reader in readers.get(number, ()):
-            needs[reader].discard(number)
-            if not needs[reader]:
-                heappush(ready, reader)
-    done = set(order)
-    nodes = [graph.node[number] for number in (*order, *(n for n in range(len(needs)) if n not in done))]
-    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
 
 
 @cache
@@ -229,19 +197,8 @@ def _node(proto: Any, number: int) -> Node:
             continue
     name = clean(proto.name) or f"{clean(proto.op_type)} number {number}"
     shown = clean(f"{domain}.{operator}" if domain else operator)
-    captured = tuple(_captured(proto))
+    captured = tuple(captured_names(proto))
     return Node(shown, name, tuple(proto.input), tuple(proto.output), attributes, captured)
-
-
-def _captured(proto: Any) -> Iterator[str]:
-    """Names that the graphs in a node's attributes read and do not write themselves."""
-    for attribute in proto.attribute:
-        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-            own = {value.name for value in (*graph.input, *graph.initializer)}
-            for node in graph.node:
-                yield from (name for name in (*node.input, *_captured(node)) if name and name not in own)
-                own.update(node.output)
-            yield from (value.name for value in graph.output if value.name not in own)
 
 
 def _visit(graph: Graph, inference: _Inference, proto: Any, node: Node) -> None:
