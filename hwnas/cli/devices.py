@@ -31,6 +31,7 @@ def devices(as_json: AsJson = False) -> None:
         ("device", "kind", "runtime", "precision", "error (MAPE)>", "within 10 %>", "spaces", "data"),
         (row for device in found for row in _rows(device)),
     )
+    print("whole sources, licences and dates: hwnas devices --json\n")
     print_table("names", ("device", "title", "also called", "note"), (_name_row(device) for device in found))
 
 
@@ -55,6 +56,7 @@ def _describe(device: Device, known: list[Card]) -> dict[str, Any]:
                 "held_out": card.held_out,
                 "spaces": list(card.spaces),
                 "source": card.source,
+                "licence": card.licence,
                 "data": "measured" if card.measured else "modelled",
                 "n_measurements": card.n_measurements,
                 "statistic": card.statistic,
@@ -80,7 +82,7 @@ def _rows(device: dict[str, Any]) -> list[tuple[str, ...]]:
             percent(card["mape"], 1),
             percent(card["within_10"], 0),
             ", ".join(card["spaces"]),
-            f"{card['data']}: {card['source']}",
+            f"{card['data']}: {card['source'].split(',')[0]}",
         )
         for card in device["predictors"]
     ]
