@@ -40,7 +40,7 @@ def test_an_interruption_ends_the_agent() -> None:
 
 
 def test_threads_reach_the_environment() -> None:
-    code = "import os; print('{\"ok\": true, \"n\": ' + os.environ['OMP_NUM_THREADS'] + '}')"
+    code = "import os, sys; sys.stdin.readline(); print('{\"ok\": true, \"n\": ' + os.environ['OMP_NUM_THREADS'] + '}')"
     with AgentProcess([sys.executable, "-c", code], threads=3) as agent:
         assert agent.ask({"op": "any"}, timeout_s=300)["n"] == 3
 

@@ -1,0 +1,157 @@
+"""What runtimes share of an export: checks, torch's ONNX exporter, quiet errors, and the comparison with torch."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.runtime import ExportedModel, ExportSpec, Runtime, Session
+from hwnas.errors import RuntimeExportError
+from hwnas.store import sha256_of, write_atomic
+
+__all__ = [
+    *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "check_shape", "export_checked", "export_onnx"),
+    *("first_line", "guarded"),
+]
+
+INPUT_NAME, OUTPUT_NAME = "input", "logits"
+OPSET = 17
+MAX_FP32_PARITY = 1e-4
+_PARITY_SAMPLES = 4  # more than one, so that a batch axis that was frozen at export is found
+
+Convert = Callable[[Path, Path], dict[str, Any]]
+
+
+def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, convert: Convert) -> ExportedModel:
+    """Write a model by a runtime's own conversion, load it and compare it with torch.
+
+    fp32 must agree within 1e-4 of the largest output; at other precisions the difference is only recorded. The file
+    appears at `path` when all of this went well, and an older file there is replaced in one step.
+
+    Args:
+        runtime: loads what was written.
+        model: a `torch.nn.Module` on the CPU, in eval mode.
+        convert: (empty folder, file to write) -> details of what was done.
+    Raises:
+        RuntimeExportError: a precision that is not offered, int8 without calibration samples, a model that cannot be
+            exported, or an answer that is not finite or (fp32) not torch's.
+    """
+    _check(runtime, model, spec)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, _one_torch_thread():
+        done = Path(folder) / f"done{runtime.suffix}"
+        details = guarded(runtime.name, "export", lambda: convert(Path(folder), done))
+        parity, n_outputs = _parity(model, runtime.load(done), spec)
+        data = done.read_bytes()
+    if spec.precision == "fp32" and parity > MAX_FP32_PARITY:
+        raise RuntimeExportError(
+            f"the exported fp32 file differs from torch by {parity:.2g} of the largest output; allowed: "
+            f"{MAX_FP32_PARITY:g}. Look for an operation that the exporter translates wrongly"
+        )
+    write_atomic(path, data)
+    details |= {
+        "input": {"name": INPUT_NAME, "shape": ["batch", *spec.input_shape], "dtype": "float32"},
+        "output": {"name": OUTPUT_NAME, "shape": ["batch", n_outputs], "dtype": "float32"},
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    return ExportedModel(path, sha256_of(path), len(data), parity, details)
+
+
+def _check(runtime: Runtime, model: Any, spec: ExportSpec) -> None:
+    runtime.version()  # says what to install, if it is missing
+    if spec.precision not in runtime.precisions:
+        raise RuntimeExportError(
+            f"runtime {runtime.name!r} cannot export {spec.precision!r}; allowed: {', '.join(runtime.precisions)}"
+        )
+    if model.training:
+        raise RuntimeExportError("the model is in training mode; call model.eval() before the export")
+    if spec.precision != "int8":
+        return
+    shape = None if spec.calibration is None else spec.calibration.shape
+    if shape is None or shape[0] == 0 or tuple(shape[1:]) != tuple(spec.input_shape):
+        raise RuntimeExportError(
+            f"int8 needs calibration samples of shape (n, {', '.join(map(str, spec.input_shape))}) with n >= 1, "
+            f"got {shape}; pass normalised training samples as ExportSpec.calibration"
+        )
+
+
+def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path) -> None:
+    """Write an fp32 ONNX file by torch's legacy exporter, which is the quick one; its batch is open."""
+    import torch
+
+    with torch.no_grad():
+        torch.onnx.export(
+            model,
+            (torch.zeros(1, *input_shape),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """Kind and first line of an error of a library."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+
+
+def guarded(runtime: str, step: str, work: Callable[[], Any]) -> Any:
+    """Run `work` quietly; whatever the libraries raise becomes a RuntimeExportError."""
+    # Quantizers warn through the root logger, of tensors that they quantize whole and not per channel.
+    logging.getLogger().addFilter(_is_error)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing and of the legacy exporter's age; the parity check decides
+            return work()
+    except Exception as error:
+        raise RuntimeExportError(f"{runtime}: {step} failed with {first_line(error)}") from error
+    finally:
+        logging.getLogger().removeFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    # An export runs a few small inferences; on a busy machine two threads wait for each other ten times as long.
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _parity(model: Any, session: Session, spec: ExportSpec) -> tuple[float, int]:
+    """Largest difference from torch / largest output of torch, and the number of outputs."""
+    import torch
+
+    if spec.calibration is not None and len(spec.calibration):
+        inputs = np.asarray(spec.calibration[:_PARITY_SAMPLES], dtype=np.float32)
+    else:
+        inputs = np.random.default_rng(0).standard_normal((_PARITY_SAMPLES, *spec.input_shape)).astype(np.float32)
+    with torch.no_grad():
+        wanted = model(torch.from_numpy(inputs.copy())).numpy()
+    got = session.run(inputs)
+    if got.shape != wanted.shape:
+        raise RuntimeExportError(f"the exported file gives an output of shape {got.shape}, torch gives {wanted.shape}")
+    if not (np.isfinite(wanted).all() and np.isfinite(got).all()):
+        raise RuntimeExportError("an output is not finite, in torch or in the exported file; was the training stable?")
+    largest = float(np.abs(wanted).max())
+    difference = float(np.abs(got - wanted).max())
+    return (difference / largest if largest > 0 else difference), int(wanted.shape[1])
