@@ -88,11 +88,13 @@ def _gpu() -> str | None:
 
 
 def _calibrated() -> list[dict[str, Any]]:
+    from hwnas.devices.resolve import all_devices
     from hwnas.latency.library import cards
 
+    local = [card for device in all_devices() if device.is_local for card in cards(device.name)]
     return [
         {"id": card.id, "precision": card.precision, "mape": card.mape, "spaces": list(card.spaces), "date": card.date}
-        for card in cards("cpu")
+        for card in local
     ]
 
 

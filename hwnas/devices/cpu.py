@@ -1,13 +1,14 @@
-"""This machine's CPU."""
+"""This machine's CPU, a device for each runtime: what is fast in one is not so in another."""
 
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 from hwnas.core.device import Device
 
-__all__ = ["DEVICE", "machine_name"]
+__all__ = ["DEVICE", "EXECUTORCH", "OPENVINO", "machine_name"]
 
 DEVICE = Device(
     name="cpu",
@@ -19,6 +20,11 @@ DEVICE = Device(
     reach="local",
     note="measured here: the first search calibrates its predictor on this machine",
 )
+
+EXECUTORCH = replace(
+    DEVICE, name="cpu-executorch", title="the CPU of this machine, with ExecuTorch", runtime="executorch"
+)
+OPENVINO = replace(DEVICE, name="cpu-openvino", title="the CPU of this machine, with OpenVINO", runtime="openvino")
 
 
 def machine_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

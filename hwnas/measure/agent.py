@@ -1,10 +1,12 @@
-"""Times ONNX models for a host: one JSON request a line on stdin, one JSON answer a line on stdout, nothing else there.
+"""Times model files for a host: one JSON request a line on stdin, one JSON answer a line on stdout, nothing else there.
 
-This file stands alone (standard library, numpy, onnxruntime), so that it can be copied to a board and started with
-`python agent.py`. Requests have an "op"; answers have "ok", and "error" where it is false:
+This file stands alone (standard library, numpy, the runtimes that are asked for), so that it can be copied to a board
+and started with `python agent.py`. Requests have an "op"; answers have "ok", and "error" where it is false. "runtime"
+is one of LOADERS, onnxruntime if left out:
 
-    {"op": "info"}                            -> runtime, runtime_version, cpu, governor, clock_mhz, temperature_c
-    {"op": "load", "model": "a", "path": "a.onnx", "threads": 1, "input_shape": [1, 3, 32, 32]} -> output_shape
+    {"op": "info", "runtime": "litert"}       -> runtime, runtime_version, cpu, governor, clock_mhz, temperature_c
+    {"op": "load", "model": "a", "path": "a.onnx", "threads": 1, "input_shape": [1, 3, 32, 32], "runtime": ...}
+                                              -> output_shape
     {"op": "run", "model": "a", "calls": 20, "discard": 2}      -> samples_ms: 20 durations, the first 2 calls left out
     {"op": "unload", "model": "a"}
     {"op": "quit"}
@@ -13,17 +15,23 @@ This file stands alone (standard library, numpy, onnxruntime), so that it can be
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import platform
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 Models = dict[str, Any]
+Array = Any  # a numpy array
+Loaded = tuple[Callable[[], Any], Any]  # one inference, and the shape of its output
 
 
 def _read(path: str) -> str | None:
@@ -59,13 +67,58 @@ def _temperature_c() -> float | None:
     return max((value for value in values if value > 0), default=None)
 
 
-def info(models: Models, request: Models) -> Models:
-    """What the samples depend on beside the model; None is not known."""
+def _onnxruntime(path: str, threads: int, values: Array) -> Loaded:
     import onnxruntime
 
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    call = partial(session.run, None, {session.get_inputs()[0].name: values})
+    return call, call()[0].shape
+
+
+def _openvino(path: str, threads: int, values: Array) -> Loaded:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape(list(values.shape))  # fixed shapes run faster, and the batch is known here
+    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    settings |= {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(values))
+    call = partial(request.infer, share_outputs=True)
+    return call, call()[0].shape
+
+
+def _executorch(path: str, threads: int, values: Array) -> Loaded:
+    import torch
+    from executorch.extension.pybindings import portable_lib
+    from executorch.runtime import Runtime
+
+    portable_lib._unsafe_reset_threadpool(threads)
+    method = Runtime.get().load_program(path).load_method("forward")
+    call = partial(method.execute, [torch.from_numpy(values)])
+    return call, call()[0].shape
+
+
+LOADERS = {"executorch": _executorch, "onnxruntime": _onnxruntime, "openvino": _openvino}
+
+
+def _version(runtime: str) -> str:
+    if runtime not in LOADERS:
+        raise ValueError(f"runtime {runtime!r} is not known; known: {', '.join(LOADERS)}")
+    version = getattr(importlib.import_module(runtime), "__version__", None) or metadata.version(runtime)
+    return str(version).split("-")[0]
+
+
+def info(models: Models, request: Models) -> Models:
+    """What the samples depend on beside the model; None is not known."""
+    runtime = request.get("runtime", "onnxruntime")
     return {
-        "runtime": "onnxruntime",
-        "runtime_version": onnxruntime.__version__,
+        "runtime": runtime,
+        "runtime_version": _version(runtime),
         "cpu": _cpu(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clock_mhz": _clock_mhz(),
@@ -75,31 +128,27 @@ def info(models: Models, request: Models) -> Models:
 
 def load(models: Models, request: Models) -> Models:
     """Load a model and run it once on random input."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = int(request["threads"]), 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
+    loader = LOADERS.get(request.get("runtime", "onnxruntime"))
+    if loader is None:
+        raise ValueError(f"runtime {request['runtime']!r} is not known; known: {', '.join(LOADERS)}")
     values = np.random.default_rng(0).standard_normal(tuple(request["input_shape"])).astype(np.float32)
-    feed = {session.get_inputs()[0].name: values}
-    output = session.run(None, feed)[0]
-    models[request["model"]] = (session, feed)
-    return {"output_shape": list(output.shape)}
+    call, shape = loader(request["path"], int(request["threads"]), values)
+    models[request["model"]] = call
+    return {"output_shape": [int(size) for size in shape]}
 
 
 def run(models: Models, request: Models) -> Models:
     """Time calls one by one; the garbage collector waits."""
-    session, feed = models[request["model"]]
-    call, clock_ns, samples_ns = session.run, time.perf_counter_ns, []
+    call = models[request["model"]]
+    clock_ns, samples_ns = time.perf_counter_ns, []
     gc.collect()
     gc.disable()
     try:
         for _ in range(int(request.get("discard", 0))):
-            call(None, feed)
+            call()
         for _ in range(int(request["calls"])):
             start_ns = clock_ns()
-            call(None, feed)
+            call()
             samples_ns.append(clock_ns() - start_ns)
     finally:
         gc.enable()

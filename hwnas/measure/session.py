@@ -19,7 +19,7 @@ from hwnas.measure.protocol import Budget, RoundPlan, WarmUp, judge, plan_rounds
 
 __all__ = ["RUNTIMES", "MeasureItem", "MeasurementFailure", "Progress", "measure_files"]
 
-RUNTIMES = ("onnxruntime",)  # that the agent can time
+RUNTIMES = ("executorch", "onnxruntime", "openvino")  # that the agent can time
 GROUP = 64  # models loaded at once
 RELOAD_CALLS = 10  # thrown away after a model was loaded again between rounds
 MAX_REPEATS = 2  # more passes over models that were not stable
@@ -69,8 +69,8 @@ class _Job:
 class _Session:
     """An agent that is started again when it dies, with the models that it has loaded."""
 
-    def __init__(self, command: Sequence[str], threads: int) -> None:
-        self._command, self._threads = command, threads
+    def __init__(self, command: Sequence[str], runtime: str, threads: int) -> None:
+        self._command, self._runtime, self._threads = command, runtime, threads
         self._agent = AgentProcess(command, threads=threads)
         self._loaded: set[str] = set()
 
@@ -83,7 +83,7 @@ class _Session:
     def info(self) -> dict[str, Any]:
         """Conditions of the machine; empty if the agent has just died."""
         try:
-            return self._agent.ask({"op": "info"}, timeout_s=LOAD_TIMEOUT_S)
+            return self._agent.ask({"op": "info", "runtime": self._runtime}, timeout_s=LOAD_TIMEOUT_S)
         except (AgentDiedError, AgentTimeoutError):
             self._restart()
             return {}
@@ -109,8 +109,8 @@ class _Session:
     def _try(self, job: _Job, calls: int, discard: int) -> list[float]:
         if job.key not in self._loaded:
             path, shape = str(job.item.path), [1, *job.item.input_shape]
-            load = {"op": "load", "model": job.key, "path": path, "threads": self._threads, "input_shape": shape}
-            self._agent.ask(load, timeout_s=LOAD_TIMEOUT_S)
+            load = {"op": "load", "runtime": self._runtime, "model": job.key, "path": path, "input_shape": shape}
+            self._agent.ask(load | {"threads": self._threads}, timeout_s=LOAD_TIMEOUT_S)
             self._loaded.add(job.key)
             discard = max(discard, RELOAD_CALLS) if job.rounds else discard
         expected_s = (calls + discard) * (job.warm.call_ms if job.warm else 0.0) / 1000
@@ -174,7 +174,7 @@ def measure_files(
             if on_progress is not None:
                 on_progress(done + int(share * size), len(items))
 
-        with _Session(command or local_command(), threads) as session:
+        with _Session(command or local_command(), runtime, threads) as session:
             conditions = _measure_group(session, jobs, Budget(seconds_per_model), rng, report)
         results |= {i: _result(job, conditions, device, runtime, threads) for i, job in zip(indices, jobs, strict=True)}
         done += len(indices)

@@ -57,9 +57,10 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
             f"{MAX_FP32_PARITY:g}. Look for an operation that the exporter translates wrongly"
         )
     write_atomic(path, data)
+    batch = details.pop("samples_a_call", "batch")
     details |= {
-        "input": {"name": INPUT_NAME, "shape": ["batch", *spec.input_shape], "dtype": "float32"},
-        "output": {"name": OUTPUT_NAME, "shape": ["batch", n_outputs], "dtype": "float32"},
+        "input": {"name": INPUT_NAME, "shape": [batch, *spec.input_shape], "dtype": "float32"},
+        "output": {"name": OUTPUT_NAME, "shape": [batch, n_outputs], "dtype": "float32"},
         "seconds": round(time.perf_counter() - started, 3),
     }
     return ExportedModel(path, sha256_of(path), len(data), parity, details)

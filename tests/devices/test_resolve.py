@@ -25,7 +25,7 @@ def test_all_devices_are_sorted_and_complete() -> None:
     names = [device.name for device in devices]
     assert names == sorted(names)
     assert {"cpu", "jetson-nano", "jetson-tx2"} <= set(names)
-    assert [device.name for device in devices if device.is_local] == ["cpu"]
+    assert [device.name for device in devices if device.is_local] == ["cpu", "cpu-executorch", "cpu-openvino"]
 
 
 @pytest.mark.parametrize(("name", "guess"), [("jetsn", "jetson"), ("CPU", "cpu"), ("jetson-nanoo", "jetson-nano")])

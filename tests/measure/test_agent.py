@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 
 from hwnas.core.runtime import ExportSpec
+from hwnas.errors import MissingDependencyError
+from hwnas.measure.agent import LOADERS
+from hwnas.measure.session import RUNTIMES
+from hwnas.plugins import load_plugin
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.testing.networks import small_network
 
@@ -42,7 +46,7 @@ def test_imports_nothing_of_hwnas() -> None:
             names.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
-    assert names - set(sys.stdlib_module_names) == {"numpy", "onnxruntime"}
+    assert names - set(sys.stdlib_module_names) == {"numpy", "torch", *LOADERS}
 
 
 def test_a_session_from_load_to_quit(model: Path, tmp_path: Path) -> None:
@@ -86,3 +90,36 @@ def test_a_bad_request_is_answered_and_the_agent_goes_on(
     assert not bad["ok"]
     assert error in bad["error"]
     assert info["ok"]
+
+
+def test_an_unknown_runtime_is_named(model: Path, tmp_path: Path) -> None:
+    load = {"op": "load", "runtime": "abacus", "model": "a", "path": str(model), "threads": 1}
+    (answer,) = ask(tmp_path, load | {"input_shape": [1, 3, 16, 16]})
+    assert not answer["ok"]
+    assert "'abacus' is not known; known: executorch, onnxruntime, " in answer["error"]
+
+
+def test_the_session_times_what_the_agent_knows() -> None:
+    assert set(RUNTIMES) == set(LOADERS)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_runtime_loads_and_runs(runtime: str, tmp_path: Path) -> None:
+    exporter = load_plugin("runtime", runtime)()
+    try:
+        version = exporter.version()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+    path = tmp_path / f"m{exporter.suffix}"
+    exporter.export(small_network(), ExportSpec(precision="fp32", input_shape=(3, 16, 16)), path)
+    load = {"op": "load", "runtime": runtime, "model": "a", "path": str(path), "threads": 1}
+    info, loaded, run = ask(
+        tmp_path,
+        {"op": "info", "runtime": runtime},
+        load | {"input_shape": [1, 3, 16, 16]},
+        {"op": "run", "model": "a", "calls": 5},
+    )
+    assert (info["runtime"], info["runtime_version"]) == (runtime, version)
+    assert loaded["output_shape"] == [1, 5]
+    assert len(run["samples_ms"]) == 5
+    assert min(run["samples_ms"]) > 0

@@ -187,7 +187,7 @@ def test_nothing_to_measure() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"runtime": "abacus"}, "allowed: onnxruntime"),
+        ({"runtime": "abacus"}, "allowed: executorch, onnxruntime, openvino"),
         ({"threads": 0}, "threads must be >= 1"),
         ({"seconds_per_model": 0.0}, "seconds_per_model > 0"),
         ({"seconds_per_model": float("nan")}, "seconds_per_model > 0"),

@@ -1,0 +1,170 @@
+"""ExecuTorch with XNNPACK, PyTorch's runtime for phones and boards: fp32 and int8 programs.
+
+A program is made for one sample a call. What XNNPACK does not take runs in ExecuTorch's portable operations, which are
+slow; the export counts both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.runtimes.exporting import export_checked, first_line
+
+__all__ = ["ExecuTorch", "ExecuTorchSession"]
+
+
+def _load_libraries() -> SimpleNamespace:
+    """The parts of ExecuTorch; its CPU detection writes to the process's stderr, which is held back."""
+    try:
+        with _no_native_stderr():
+            from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+            from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
+            from executorch.exir import to_edge_transform_and_lower
+            from executorch.extension.pybindings import portable_lib
+            from executorch.runtime import Runtime
+    except ImportError as error:
+        raise MissingDependencyError("runtime 'executorch' needs: pip install 'hwnas[executorch]'") from error
+    return SimpleNamespace(
+        partitioner=XnnpackPartitioner,
+        quantizer=xnnpack_quantizer,
+        lower=to_edge_transform_and_lower,
+        set_threads=portable_lib._unsafe_reset_threadpool,
+        runtime=Runtime,
+    )
+
+
+@contextmanager
+def _no_native_stderr() -> Iterator[None]:
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+class ExecuTorchSession:
+    """A loaded program; one input, one output.
+
+    Args:
+        path: the file.
+        threads: of XNNPACK, in the whole process.
+    Raises:
+        RuntimeExportError: ExecuTorch cannot load the file.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        parts = _load_libraries()
+        try:
+            with _no_native_stderr():
+                parts.set_threads(threads)
+                # Reading it here finds a missing file; the program keeps no reference to these bytes.
+                self._program = parts.runtime.get().load_program(Path(path).read_bytes())
+                self._method = self._program.load_method("forward")
+        except Exception as error:
+            raise RuntimeExportError(f"executorch cannot load {path}: {first_line(error)}; export it again") from error
+        self._path = path
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """`n x input_shape` -> `n x n_outputs` logits, sample by sample.
+
+        Raises:
+            RuntimeExportError: the inputs have the wrong shape, or the runtime failed.
+        """
+        import torch
+
+        found = []
+        try:
+            for number in range(len(inputs)):
+                sample = torch.from_numpy(np.ascontiguousarray(inputs[number : number + 1], dtype=np.float32))
+                # A copy: the next call writes over it.
+                found.append(np.array(self._method.execute([sample])[0].numpy(), dtype=np.float32))
+        except Exception as error:
+            raise RuntimeExportError(
+                f"executorch cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
+            ) from error
+        return np.concatenate(found)
+
+
+class ExecuTorch:
+    """Export by torch.export and XNNPACK's quantizer, run by ExecuTorch."""
+
+    name: str = "executorch"
+    suffix: str = ".pte"
+    precisions: tuple[str, ...] = ("fp32", "int8")
+
+    def version(self) -> str:
+        """Version of the installed ExecuTorch.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        try:
+            return metadata.version("executorch")
+        except metadata.PackageNotFoundError as error:
+            raise MissingDependencyError("runtime 'executorch' needs: pip install 'hwnas[executorch]'") from error
+
+    def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
+        """See `export_checked`; int8 is static and symmetric, with weights per channel. Takes seconds."""
+        return export_checked(self, model, spec, path, lambda folder, done: _convert(model, done, spec))
+
+    def load(self, path: Path, *, threads: int = 1) -> ExecuTorchSession:
+        """Load a file that `export` wrote.
+
+        Raises:
+            RuntimeExportError: the file is missing or broken.
+        """
+        return ExecuTorchSession(path, threads=threads)
+
+
+def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
+    import torch
+
+    parts = _load_libraries()
+    details: dict[str, Any] = {"metadata": "none: a program holds no text", "samples_a_call": 1}
+    example = (torch.zeros(1, *spec.input_shape),)
+    program = torch.export.export(model, example)
+    if spec.precision == "int8" and spec.calibration is not None:
+        quantized = _quantize(parts, program.module(), spec.calibration)
+        program = torch.export.export(quantized, example)
+        details |= {
+            "quantization": "static, symmetric int8 weights per channel, int8 activations (XNNPACKQuantizer)",
+            "reduce_range": False,  # XNNPACK's sums do not saturate
+            "calibration": {"method": "min-max", "samples": len(spec.calibration)},
+        }
+    with _no_native_stderr():
+        edge = parts.lower(program, partitioner=[parts.partitioner()])
+        nodes = [node for node in edge.exported_program().graph.nodes if node.op == "call_function"]
+        lowered = edge.to_executorch()
+    done.write_bytes(lowered.buffer)
+    names = Counter(_name(node.target) for node in nodes if "getitem" not in str(node.target))
+    return details | {"delegates": names.pop("executorch_call_delegate", 0), "portable": dict(sorted(names.items()))}
+
+
+def _quantize(parts: SimpleNamespace, module: Any, samples: FloatArray) -> Any:
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    settings = parts.quantizer.get_symmetric_quantization_config(is_per_channel=True)
+    prepared = prepare_pt2e(module, parts.quantizer.XNNPACKQuantizer().set_global(settings))
+    with torch.no_grad():
+        for number in range(len(samples)):
+            prepared(torch.from_numpy(samples[number : number + 1].astype(np.float32)))
+    return convert_pt2e(prepared)
+
+
+def _name(target: Any) -> str:
+    return str(getattr(target, "__name__", target)).split(".")[-2 if "." in str(target) else 0]

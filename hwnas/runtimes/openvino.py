@@ -1,0 +1,165 @@
+"""OpenVINO on Intel and ARM CPUs: fp32, fp16 and int8 files, in ONNX, which OpenVINO reads itself.
+
+One file serves as well as OpenVINO's own two (graph and weights): the runtime makes the same network of both. int8 is
+quantized by NNCF.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.runtimes import onnx_graph
+from hwnas.runtimes.cpu_flags import needs_reduced_range
+from hwnas.runtimes.exporting import INPUT_NAME, export_checked, export_onnx, first_line
+
+__all__ = ["SETTINGS", "OpenVino", "OpenVinoSession"]
+
+# How a file is loaded. Without the precision, a CPU with bf16 computes fp32 files in bf16, and refuses some int8 files
+# (OpenVINO 2026.4.1 on a Xeon with AMX: "No suitable implementations").
+SETTINGS: dict[str, Any] = {
+    "NUM_STREAMS": 1,
+    "PERFORMANCE_HINT": "LATENCY",
+    "INFERENCE_PRECISION_HINT": "f32",
+    "ENABLE_CPU_PINNING": False,
+}
+_INSTALL = "runtime 'openvino' needs: pip install 'hwnas[openvino]'"
+
+
+def _import_openvino() -> ModuleType:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError(_INSTALL) from error
+    return openvino  # type: ignore[no-any-return]
+
+
+class OpenVinoSession:
+    """A loaded file; one input, one output.
+
+    Args:
+        path: the file.
+        threads: of one inference; there is one stream.
+    Raises:
+        RuntimeExportError: OpenVINO cannot load the file.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        core = _import_openvino().Core()
+        try:
+            self._compiled = core.compile_model(str(path), "CPU", SETTINGS | {"INFERENCE_NUM_THREADS": threads})
+        except Exception as error:
+            raise RuntimeExportError(f"openvino cannot load {path}: {first_line(error)}; export it again") from error
+        self._path = path
+
+    def executed(self) -> dict[str, int]:
+        """Operations that really run, by kind and type, as "Convolution u8": number."""
+        counts: dict[str, int] = {}
+        for op in self._compiled.get_runtime_model().get_ordered_ops():
+            info = op.get_rt_info()
+            name = f"{info['layerType'].astype(str)} {info['runtimePrecision'].astype(str)}"
+            counts[name] = counts.get(name, 0) + 1
+        return dict(sorted(counts.items()))
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """`n x input_shape` -> `n x n_outputs` logits.
+
+        Raises:
+            RuntimeExportError: the inputs have the wrong shape, or the runtime failed.
+        """
+        try:
+            outputs = self._compiled(np.ascontiguousarray(inputs, dtype=np.float32))
+        except Exception as error:
+            raise RuntimeExportError(
+                f"openvino cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
+            ) from error
+        return np.array(outputs[0], dtype=np.float32)
+
+
+class OpenVino:
+    """Export by torch's ONNX exporter and NNCF, run by OpenVINO's CPU plugin."""
+
+    name: str = "openvino"
+    suffix: str = ".onnx"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+
+    def version(self) -> str:
+        """Version of the installed OpenVINO.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        return str(_import_openvino().__version__).split("-")[0]
+
+    def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
+        """See `export_checked`. fp16 stores weights in 16 bits; a CPU computes with them in fp32."""
+        return export_checked(self, model, spec, path, lambda folder, done: self._convert(model, folder, done, spec))
+
+    def load(self, path: Path, *, threads: int = 1) -> OpenVinoSession:
+        """Load a file that `export` wrote.
+
+        Raises:
+            RuntimeExportError: the file is missing or broken.
+        """
+        return OpenVinoSession(path, threads=threads)
+
+    def _convert(self, model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
+        fp32 = folder / "fp32.onnx"
+        export_onnx(model, spec.input_shape, fp32)
+        details: dict[str, Any] = {"nodes_fp32": onnx_graph.describe(fp32)["nodes"]}
+        if spec.precision == "int8" and spec.calibration is not None:
+            reduce_range = needs_reduced_range(spec.cpu_flags)
+            _quantize(fp32, done, spec.calibration, reduce_range)
+            details |= {
+                "quantization": "NNCF, static, int8 weights per channel, 8-bit activations, fast bias correction",
+                "reduce_range": reduce_range,
+                "calibration": {"method": "NNCF's mean of minima and maxima", "samples": len(spec.calibration)},
+            }
+        elif spec.precision == "fp16":
+            onnx_graph.to_fp16(fp32, done)
+        else:
+            fp32.replace(done)
+        onnx_graph.write_metadata(done, spec.metadata)
+        return details | onnx_graph.describe(done) | {"executed": self.load(done).executed(), "load_with": SETTINGS}
+
+
+def _quantize(source: Path, target: Path, samples: FloatArray, reduce_range: bool) -> None:
+    """NNCF on the ONNX graph; weights keep 7 bits where the target's u8 x s8 sums saturate at 16 bits."""
+    import onnx
+
+    with _quiet():
+        try:
+            import nncf
+            from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+        except ImportError as error:
+            raise MissingDependencyError(_INSTALL) from error
+        fix = OverflowFix.ENABLE if reduce_range else OverflowFix.DISABLE
+        quantized = nncf.quantize(
+            onnx.load(str(source)),
+            nncf.Dataset([{INPUT_NAME: sample[None]} for sample in samples.astype(np.float32)]),
+            subset_size=len(samples),
+            preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
+        )
+    onnx.save(quantized, str(target))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF shows bars of its own and says how to install what is not wanted here."""
+    logger = logging.getLogger("nncf")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.disabled = before
