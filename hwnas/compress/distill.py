@@ -69,7 +69,8 @@ def fine_tune(
         epochs: the most there will be; 0 only reads the accuracy.
         lr: highest learning rate, > 0.
         teacher: its logits on the images as they are, before augmentation, are half of the loss (KL divergence at
-            temperature 2). A network, or what `logits_of` gave for it; None is plain cross-entropy.
+            temperature 2). A network, or what `logits_of` gave for it; None is plain cross-entropy. A student that is
+            better on the validation split than the teacher on the training split learns from the labels alone.
         seed: of the order of samples, of augmentation and of dropout.
         batch_size: samples a step.
         patience: epochs without a better validation accuracy before it stops.
@@ -97,6 +98,7 @@ def fine_tune(
         for epoch in range(1, epochs + 1):
             loss = trainer.epoch()
             reached = accuracy(student, task.validation, task.preprocessing)
+            trainer.outgrow(reached)
             waited = 0 if reached > best else waited + 1
             if reached > best:
                 best, weights = reached, _snapshot(student)
@@ -154,6 +156,14 @@ class _Trainer:
         plain = [p for p in self.student.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=self.lr)
+
+    def outgrow(self, reached: float) -> None:
+        """Drop a teacher that `reached` surpasses: after little training it would only hold back."""
+        if self.teacher is None:
+            return
+        labels = torch.from_numpy(self.task.train.labels)
+        if reached > float((self.teacher.argmax(1).cpu() == labels).float().mean()):
+            self.teacher = None
 
     @property
     def out_of_time(self) -> bool:

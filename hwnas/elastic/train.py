@@ -49,6 +49,8 @@ class TrainSettings:
         label_smoothing: of the largest network's targets.
         small_share: 0-1, the first part of the training, that sees images of half the side: on a CPU it makes about
             three times as many steps in the same time (progressive resizing; Tan and Le, EfficientNetV2, ICML 2021).
+        teach_every: the largest network learns, and teaches the others, in every so manieth step; in the steps between,
+            the others learn from the labels. Where the largest costs most of a step, this makes more of them.
     """
 
     epochs: int
@@ -60,6 +62,7 @@ class TrainSettings:
     n_random: int = 2
     label_smoothing: float = 0.0
     small_share: float = 0.0
+    teach_every: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,8 @@ def _epoch(
     rng = np.random.default_rng([settings.seed, step])
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     device = next(net.parameters()).device
-    losses, per_epoch = [], clock.per_epoch
+    losses: list[float] = []
+    per_epoch = clock.per_epoch
     for inputs, labels in batches(
         task.train, task.preprocessing, settings.batch_size, shuffle=True, generator=generator, device=device
     ):
@@ -160,7 +164,10 @@ def _epoch(
         inputs = augment(inputs, task.augmentation, generator)
         if clock.share(step) < settings.small_share:
             inputs = F.avg_pool2d(inputs, 2)
-        losses.append(_step(net, space, inputs, labels, settings, optimizer, rng))
+        teaches = step % settings.teach_every == 0
+        loss = _step(net, space, inputs, labels, settings, optimizer, rng, teaches=teaches)
+        if teaches or not losses:
+            losses.append(loss)
         step += 1
         if on_step is not None:
             on_step(Progress(step // per_epoch, clock.share(step), losses[-1], clock.elapsed_s))
@@ -177,24 +184,30 @@ def _step(
     settings: TrainSettings,
     optimizer: torch.optim.Optimizer,
     rng: np.random.Generator,
+    *,
+    teaches: bool,
 ) -> float:
-    """One sandwich: the largest learns the labels, the smallest and some random subnets learn from the largest."""
+    """One sandwich: the largest learns the labels, the smallest and some random subnets learn from the largest.
+
+    Without the largest they learn the labels; the loss is that of the first network.
+    """
     optimizer.zero_grad(set_to_none=True)
     students = [space.smallest(), *[space.sample(rng) for _ in range(settings.n_random)]]
-    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.is_cuda):
-        logits = net(inputs, dict(space.largest()))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=settings.label_smoothing)
-    if not math.isfinite(value := loss.item()):
-        raise TrainingError(f"the supernet's loss is {value}; lower the learning rate or check the data for NaN")
-    loss.backward()  # type: ignore[no-untyped-call]
-    target = logits.detach().float().softmax(1)
-    for student in students:
+    networks = [space.largest(), *students] if teaches else students
+    target, first = labels, math.nan
+    for number, architecture in enumerate(networks):
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.is_cuda):
-            student_logits = net(inputs, dict(student))
-            F.cross_entropy(student_logits.float(), target).backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(net.parameters(), 5.0 * (len(students) + 1))
+            logits = net(inputs, dict(architecture))
+            smoothing = settings.label_smoothing if target is labels and teaches else 0.0
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=smoothing)
+        if number == 0 and not math.isfinite(first := loss.item()):
+            raise TrainingError(f"the supernet's loss is {first}; lower the learning rate or check the data for NaN")
+        loss.backward()  # type: ignore[no-untyped-call]
+        if number == 0 and teaches:
+            target = logits.detach().float().softmax(1)
+    nn.utils.clip_grad_norm_(net.parameters(), 5.0 * len(networks))
     optimizer.step()
-    return value
+    return first
 
 
 def _momenta(net: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, nn.Parameter, Tensor | None]]:

@@ -71,6 +71,14 @@ def test_a_teacher_teaches(fresh: nn.Module, trained: nn.Module, digits: Task) -
     assert taught.accuracy > alone.accuracy + 0.2
 
 
+def test_a_student_outgrows_a_teacher_that_knows_less(fresh: nn.Module, digits: Task) -> None:
+    labels = torch.from_numpy(digits.train.labels)
+    wrong = 10 * nn.functional.one_hot((labels + 1) % 10, 10).float()
+    misled = fine_tune(fresh, digits, epochs=6, lr=3e-3, teacher=wrong)
+    alone = fine_tune(fresh, digits, epochs=6, lr=3e-3)
+    assert misled.accuracy > alone.accuracy - 0.05
+
+
 def test_the_teacher_is_not_changed(fresh: nn.Module, trained: nn.Module, digits: Task) -> None:
     before = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
     fine_tune(fresh, digits, epochs=1, lr=1e-2, teacher=trained.train())

@@ -5,11 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import hwnas.elastic.train
 from hwnas.accuracy.recalibrate import recalibrate
 from hwnas.core.task import Split, Task, TaskLike
 from hwnas.elastic.block import ElasticBlock
@@ -151,13 +153,32 @@ def test_fewer_samples_than_a_batch(few_digits: Task) -> None:
 def test_training_begins_with_images_of_half_the_side(few_digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     sides = []
 
-    def step(net: Supernet, space: object, inputs: torch.Tensor, *others: object) -> float:
+    def step(net: Supernet, space: object, inputs: torch.Tensor, *others: object, teaches: bool) -> float:
+        assert teaches
         sides.append(tuple(inputs.shape[2:]))
         return 1.0
 
     monkeypatch.setattr("hwnas.elastic.train._step", step)
     trained(few_digits, replace(SETTINGS, small_share=0.5))
     assert sides == [(4, 4)] * 12 + [(8, 8)] * 12
+
+
+def test_the_largest_network_may_sit_steps_out(few_digits: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = hwnas.elastic.train._step
+    taught: list[bool] = []
+    losses: list[float] = []
+
+    def step(*given: Any, teaches: bool) -> float:
+        taught.append(teaches)
+        losses.append(real(*given, teaches=teaches))
+        return losses[-1]
+
+    monkeypatch.setattr("hwnas.elastic.train._step", step)
+    _, _, steps = trained(few_digits, replace(SETTINGS, epochs=6, teach_every=4))
+    assert taught == [True, False, False, False] * 12
+    assert [at.loss for at in steps] == [losses[at - at % 4] for at in range(48)]  # of the largest network
+    assert losses[1] < 4 * np.log(10)  # labels, not logits, teach
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
 
 
 def test_time_ends_training(few_digits: Task, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hwnas.search.effort import (
     MEASURE_SHARE_S,
     MIN_EPOCHS,
     MIN_FINISH_EPOCHS,
+    MOST_TEACH_EVERY,
     SEARCH_SHARE,
     SMALL_SHARE,
     TRAIN_SHARE,
@@ -164,3 +165,10 @@ def test_a_timed_training_begins_with_images_of_half_the_side(few_digits: Task) 
     assert shares == [SMALL_SHARE, 0, 0, 0]
     assert planned(NASBENCH201, blank((3, 32, 32), 5000), clock=minute).training.small_share == SMALL_SHARE
     assert planned(MOBILENET, few_digits, clock=minute).training.small_share == 0
+
+
+def test_a_largest_network_that_costs_most_of_a_step_sits_some_out() -> None:
+    minute, task = Clock.starting_now(60), blank((3, 32, 32), 5000)
+    assert planned(MOBILENET, task, clock=minute).training.teach_every == MOST_TEACH_EVERY
+    assert planned(NASBENCH201, task, clock=minute).training.teach_every < MOST_TEACH_EVERY
+    assert planned(MOBILENET, task).training.teach_every == 1
