@@ -16,7 +16,10 @@ def export(
     run: Run,
     model: Annotated[str, typer.Option(metavar="ID", help="Model of the front; see `hwnas front RUN`.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")],
-    formats: Annotated[str, typer.Option("--format", metavar="F,...", help="Formats, separated by commas.")] = "onnx",
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", metavar="F,...", help="Formats, separated by commas. Default: the one that it has."),
+    ] = None,
 ) -> None:
     """Copy a finished model to deploy it.
 
@@ -26,7 +29,6 @@ def export(
     from hwnas.store import read_front
 
     read_front(run).model(model)
-    for name in dict.fromkeys(part.strip() for part in formats.split(",")):
-        manifest = copy_model(run, model, format=name, to=to)
-        artifact = manifest["artifact"]
+    for name in dict.fromkeys(part.strip() for part in formats.split(",")) if formats else [None]:
+        artifact = copy_model(run, model, format=name, to=to)["artifact"]
         typer.echo(f"{to / artifact['path']} (sha256 {artifact['sha256']})")

@@ -23,6 +23,8 @@ MANIFEST = "manifest.json"
 CALIBRATION_SAMPLES, CALIBRATION_SEED = 128, 0
 _BATCH_ELEMENTS = 1_000_000  # of one evaluation batch; 325 images of 3 x 32 x 32
 
+_FORMATS = {".pte": "executorch"}  # where the suffix is not what people call the format
+
 
 def export_bundle(
     model: Any,
@@ -118,7 +120,7 @@ def _manifest(
         "output": details.pop("output", None),
         "precision": precision,
         "artifact": {
-            "format": runtime.suffix.lstrip("."),
+            "format": _FORMATS.get(runtime.suffix, runtime.suffix.lstrip(".")),
             "path": exported.path.relative_to(folder).as_posix(),
             "sha256": exported.sha256,
             "size_bytes": exported.size_bytes,

@@ -11,9 +11,7 @@ from hwnas.export.bundle import MANIFEST, SCHEMA
 from hwnas.export.verify import verify_file
 from hwnas.store import inside, read_json, write_json
 
-__all__ = ["FORMATS", "copy_model", "model_ids"]
-
-FORMATS = ("onnx",)
+__all__ = ["copy_model", "model_ids"]
 
 
 def model_ids(run: Path) -> list[str]:
@@ -21,13 +19,13 @@ def model_ids(run: Path) -> list[str]:
     return sorted(path.parent.name for path in (run / "models").glob(f"*/{MANIFEST}"))
 
 
-def copy_model(run: Path, model_id: str, *, format: str, to: Path) -> dict[str, Any]:
+def copy_model(run: Path, model_id: str, *, format: str | None, to: Path) -> dict[str, Any]:
     """Copy a model file and its manifest to `to`, and check the copy.
 
     Args:
         run: a run folder with models/<id>/manifest.json.
         model_id: one of `model_ids(run)`.
-        format: one of `FORMATS`.
+        format: of the file that the model has, as in its manifest; None: that.
         to: a folder that does not exist yet or is empty.
     Returns:
         The manifest of the copy; its artifact path is relative to `to`.
@@ -36,8 +34,6 @@ def copy_model(run: Path, model_id: str, *, format: str, to: Path) -> dict[str, 
         RunFolderError: `to` has files or cannot be written, or the model file is missing or was changed.
         SchemaError: the manifest was written by another version.
     """
-    if format not in FORMATS:
-        raise ConfigError(f"unknown format {format!r}; allowed: {', '.join(FORMATS)}")
     known = model_ids(run)
     if model_id not in known:
         guess = nearest(model_id, known)
@@ -47,8 +43,11 @@ def copy_model(run: Path, model_id: str, *, format: str, to: Path) -> dict[str, 
     try:
         artifact = dict(manifest["artifact"])
         source, promised = inside(run, str(artifact["path"])), str(artifact["sha256"])
+        own = str(artifact["format"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"the manifest of model {model_id!r} in {run} is damaged; finish the run again") from error
+    if format not in (None, own):
+        raise ConfigError(f"model {model_id!r} has no {format!r} file; allowed: {own}")
     verify_file(source, promised)
     target = _prepare(to) / source.name
     try:

@@ -38,7 +38,7 @@ class SearchResult:
 
         return write_report(self.run_dir, None if path is None else Path(path))
 
-    def export(self, model_id: str, *, format: str = "onnx", to: str | Path) -> dict[str, Any]:
+    def export(self, model_id: str, *, format: str | None = None, to: str | Path) -> dict[str, Any]:
         """Copy a model's file and manifest into a folder that is new or empty; returns the manifest.
 
         Raises:

@@ -35,7 +35,7 @@ def test_an_empty_folder_will_do(run: Run, candidate: Candidate, tmp_path: Path)
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"format": "tflite"}, ConfigError, "unknown format 'tflite'; allowed: onnx"),
+        ({"format": "tflite"}, ConfigError, "no 'tflite' file; allowed: onnx"),
         ({"model_id": "nothing"}, ConfigError, "no finished model 'nothing'; known: "),
         ({"model_id": "../models"}, ConfigError, "no finished model"),
     ],
