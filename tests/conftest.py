@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from loopback import loopback as loopback
 
 from hwnas.core.task import Split, Task
 from hwnas.tasks.digits import load
@@ -25,6 +26,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test reads or writes the user's cache."""
     home = tmp_path / "hwnas-cache"
     monkeypatch.setenv("HWNAS_CACHE", str(home))
+    monkeypatch.setenv("HWNAS_CONFIG", str(home / "config"))
     return home
 
 

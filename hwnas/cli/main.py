@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from hwnas.cli.calibrate import calibrate
+from hwnas.cli.device import device
 from hwnas.cli.devices import devices
 from hwnas.cli.doctor import doctor
 from hwnas.cli.export import export
@@ -99,6 +100,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(device, name="device")
 
 
 def main() -> None:

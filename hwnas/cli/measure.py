@@ -39,14 +39,13 @@ def measure(
     """
     from hwnas.cli.progress import step_progress
     from hwnas.core.measurement import Measurement, read_measurements, write_measurements
-    from hwnas.devices.resolve import check_precisions, find_device
-    from hwnas.errors import ConfigError
+    from hwnas.devices.resolve import at_host, check_precisions, find_device
     from hwnas.plugins import load_plugin
 
     target = find_device(device)
     precisions = check_precisions(target, precision)
     if host is not None:
-        raise ConfigError(f"--host {host}: this version measures on this machine only; run hwnas there, --device cpu")
+        target = at_host(target, host)
     path = out or Path(f"measurements-{target.name}-{space}.jsonl")
     known = sum(1 for _ in read_measurements(path)) if path.exists() else 0
     unbound = load_plugin("space", space)

@@ -11,18 +11,19 @@ __all__ = ["verify"]
 def verify(run: Run, device: FrontDevice = None, host: Host = None, as_json: AsJson = False) -> None:
     """Hold the files of a run against its front.
 
-    Their SHA-256 must be the promised one; on this machine they are measured again, and the latency must be, too.
+    Their SHA-256 must be the promised one; where the device can be reached they are measured again, and the latency
+    must be, too.
     Exit code 1 if a model does not keep its promise.
     """
     from hwnas.cli.progress import step_progress
-    from hwnas.devices.resolve import find_device
-    from hwnas.errors import ConfigError, RunFolderError
+    from hwnas.devices.resolve import at_host, find_device
+    from hwnas.errors import RunFolderError
     from hwnas.export.promises import verify_run
     from hwnas.store import read_front
 
-    if host is not None:
-        raise ConfigError(f"--host {host}: this version measures on this machine only; copy the run there and verify")
     target = find_device(front_device(read_front(run), device))
+    if host is not None:
+        target = at_host(target, host)
     with step_progress("measure", quiet=as_json) as on_progress:
         checks = verify_run(run, target, on_progress=on_progress)
     if as_json:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hwnas.core.compression import PRECISIONS
 from hwnas.errors import ConfigError
 
-__all__ = ["DEVICE_KINDS", "QUANTITIES", "Device"]
+__all__ = ["DEVICE_KINDS", "QUANTITIES", "REACHES", "Device"]
 
 DEVICE_KINDS = ("cpu", "gpu", "tpu", "fpga", "asic", "dsp", "npu")
 QUANTITIES = ("latency", "throughput")
+REACHES = ("local", "ssh", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,10 @@ class Device:
         batch: images that one latency is of.
         quantity: one of `QUANTITIES`. "throughput": its milliseconds are those per image at full throughput, 1000 /
             (images per second). That is not the time that one image takes, and no latency follows from it.
-        reach: "local" (this machine), "ssh", "adb", or "none" (predicted only).
+        reach: "local" (this machine), "ssh", or "none" (predicted only).
+        host: where ssh finds it, as "user@board" or a name of the ssh configuration; None unless reach is "ssh".
+        python: the Python there, which has the runtime.
+        cpu_flags: instruction sets of its CPU, as far as they are known; int8 weights lose a bit without VNNI.
         aliases: other names it answers to.
         note: anything that a user of its numbers must know.
     """
@@ -43,6 +48,9 @@ class Device:
     batch: int = 1
     quantity: str = "latency"
     reach: str = "none"
+    host: str | None = None
+    python: str = "python3"
+    cpu_flags: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     note: str = ""
 
@@ -55,6 +63,12 @@ class Device:
         if self.quantity not in QUANTITIES or self.batch < 1:
             got = f"{self.quantity!r} at batch {self.batch}"
             raise ConfigError(f"device {self.name!r}: quantity must be one of {QUANTITIES}, batch >= 1; got {got}")
+        if self.reach not in REACHES or (self.reach == "ssh") != (self.host is not None):
+            got = f"{self.reach!r} with host {self.host!r}"
+            raise ConfigError(f"device {self.name!r}: reach must be one of {REACHES}, ssh with a host; got {got}")
+        # ssh would take a host that begins with "-" for an option.
+        if self.host is not None and not re.fullmatch(r"[A-Za-z0-9_.@:%\[\]][A-Za-z0-9_.@:%\[\]-]*", self.host):
+            raise ConfigError(f"device {self.name!r}: {self.host!r} is no host for ssh; write it as user@board")
 
     @property
     def measure(self) -> str:
@@ -67,3 +81,8 @@ class Device:
     def is_local(self) -> bool:
         """Whether models can be measured on the machine that searches."""
         return self.reach == "local"
+
+    @property
+    def can_be_measured(self) -> bool:
+        """Whether models can be measured on it from here."""
+        return self.reach in ("local", "ssh")

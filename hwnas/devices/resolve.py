@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hwnas.core.compression import PRECISIONS
 from hwnas.core.device import Device
+from hwnas.devices.own import own_devices
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError, nearest
 from hwnas.plugins import load_plugin, plugin_names
 
-__all__ = ["all_devices", "check_precisions", "find_device", "measure_of"]
+__all__ = ["all_devices", "at_host", "check_precisions", "find_device", "measure_of"]
 
 
 def all_devices() -> list[Device]:
-    """Every installed device, sorted by name.
+    """Every installed device and the user's own, sorted by name.
 
     Raises:
         ConfigError: a plugin is not a `Device`, or is named otherwise than its entry point.
         DuplicatePluginError: a name or an alias is offered twice.
     """
-    devices = [_load(name) for name in plugin_names("device")]
+    devices = sorted([*(_load(name) for name in plugin_names("device")), *own_devices()], key=lambda d: d.name)
     owners: dict[str, str] = {}
     for device in devices:
         for name in (device.name, *device.aliases):
-            if owners.setdefault(name, device.name) != device.name:
+            if (device.reach == "ssh" and name in owners) or owners.setdefault(name, device.name) != device.name:
                 raise DuplicatePluginError(
                     f"device name {name!r} is offered by {owners[name]!r} and {device.name!r}; uninstall one of them"
                 )
@@ -41,6 +43,19 @@ def find_device(name: str) -> Device:
         if name == device.name or name in device.aliases:
             return device
     raise UnknownPluginError("device", name, sorted(n for d in devices for n in (d.name, *d.aliases)))
+
+
+def at_host(device: Device, host: str) -> Device:
+    """The same device, reached by ssh.
+
+    Raises:
+        ConfigError: it is this machine, whose name says where it is; or `host` is none.
+    """
+    if device.is_local:
+        raise ConfigError(
+            f"device {device.name!r} is this machine, --host is another: `hwnas device add NAME --host {host}` adds it"
+        )
+    return replace(device, reach="ssh", host=host)
 
 
 def measure_of(name: str) -> str:

@@ -14,6 +14,7 @@ from hwnas.core.predictor import Prediction
 from hwnas.errors import RunFolderError
 from hwnas.export.bundle import MANIFEST, SCHEMA
 from hwnas.export.verify import Verification, compare, verify_file
+from hwnas.measure.board import agent_of
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.store import inside, read_front, read_json
 
@@ -48,7 +49,7 @@ def verify_run(
     seconds_per_model: float = 2.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Check]:
-    """Check the SHA-256 of every file of the front and, if `device` is this machine, measure the files again.
+    """Check the SHA-256 of every file of the front and, if `device` can be reached, measure the files again.
 
     Args:
         run_dir: a finished run.
@@ -66,7 +67,7 @@ def verify_run(
     front.device(device.name)
     checks = {model.id: _check_files(run_dir, model) for model in front.models}
     sound = [model for model in front.models if checks[model.id].kept]
-    if device.is_local and sound:
+    if device.can_be_measured and sound:
         items = [_item(run_dir, model) for model in sound]
         seen = measure_files(
             items,
@@ -75,6 +76,7 @@ def verify_run(
             threads=_threads(sound[0], device.name),
             seconds_per_model=seconds_per_model,
             on_progress=on_progress,
+            start=agent_of(device),
         )
         for model, result in zip(sound, seen, strict=True):
             checks[model.id] = _check_latency(model, device.name, result)

@@ -23,6 +23,7 @@ from hwnas.latency.library import find_predictors, save_predictor
 from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.latency.records import Samples, prepare
 from hwnas.latency.transfer import FEW, choose_networks, fit_transferred
+from hwnas.measure.board import describe_board
 from hwnas.measure.collect import collect
 from hwnas.plugins import load_plugin, plugin_names
 from hwnas.trace import operations
@@ -153,12 +154,16 @@ def calibrate_local(
         for precision in missing:
             predictor = from_measurements(
                 device, measured, precision=precision, n_outputs=task_like.n_outputs, seed=seed,
-                source=f"calibrated on this machine ({machine_name()})", licence="own measurements", spaces=[bound],
+                source=_where(device), licence="own measurements", spaces=[bound],
             )  # fmt: skip
             if is_kept:
-                save_predictor(predictor, local=True)
+                save_predictor(predictor, local=device.is_local)
             known[precision] = predictor
     return {precision: known[precision] for precision in precisions}
+
+
+def _where(device: Device) -> str:
+    return f"calibrated on this machine ({machine_name()})" if device.is_local else f"calibrated on {device.host}"
 
 
 def _check_measured(
@@ -222,7 +227,8 @@ def choose_candidates(
 
 
 def _cached(device: Device, space: SearchSpace, task: TaskLike, threads: int) -> dict[str, LatencyPredictor]:
-    version = load_plugin("runtime", device.runtime)().version()
+    local = device.is_local
+    version = load_plugin("runtime", device.runtime)().version() if local else describe_board(device)["runtime_version"]
     found = find_predictors(
         device, space=space.name, input_shape=tuple(task.input_shape), threads=threads, runtime_version=version
     )

@@ -7,6 +7,7 @@ is one of LOADERS, onnxruntime if left out:
     {"op": "info", "runtime": "litert"}       -> runtime, runtime_version, cpu, governor, clock_mhz, temperature_c
     {"op": "load", "model": "a", "path": "a.onnx", "threads": 1, "input_shape": [1, 3, 32, 32], "runtime": ...}
                                               -> output_shape
+    {"op": "put", "name": "a.onnx", "data": BASE64}             -> path, in a folder that goes when the agent ends
     {"op": "run", "model": "a", "calls": 20, "discard": 2}      -> samples_ms: 20 durations, the first 2 calls left out
     {"op": "unload", "model": "a"}
     {"op": "quit"}
@@ -14,12 +15,15 @@ is one of LOADERS, onnxruntime if left out:
 
 from __future__ import annotations
 
+import base64
 import gc
 import importlib
 import json
 import os
 import platform
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -47,6 +51,22 @@ def _cpu() -> str:
         if key.strip().lower() in ("model name", "hardware"):
             return value.strip()
     return platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> list[str]:
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in ("flags", "features"):
+            return value.split()
+    return []
+
+
+def _memory_bytes() -> int | None:
+    for line in (_read("/proc/meminfo") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == "MemTotal":
+            return 1024 * int(value.split()[0])
+    return None
 
 
 def _clock_mhz() -> float | None:
@@ -113,6 +133,19 @@ def _version(runtime: str) -> str:
     return str(version).split("-")[0]
 
 
+FOLDER: dict[str, Path] = {}  # "path": of files that were sent; made when the first one comes
+
+
+def _folder() -> Path:
+    if "path" not in FOLDER:
+        for left in Path(tempfile.gettempdir()).glob("hwnas-agent-*"):  # of agents that were killed
+            owner = left.name.split("-")[2]
+            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+                shutil.rmtree(left, ignore_errors=True)
+        FOLDER["path"] = Path(tempfile.mkdtemp(prefix=f"hwnas-agent-{os.getpid()}-"))
+    return FOLDER["path"]
+
+
 def info(models: Models, request: Models) -> Models:
     """What the samples depend on beside the model; None is not known."""
     runtime = request.get("runtime", "onnxruntime")
@@ -120,20 +153,36 @@ def info(models: Models, request: Models) -> Models:
         "runtime": runtime,
         "runtime_version": _version(runtime),
         "cpu": _cpu(),
+        "cpu_flags": _cpu_flags(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "memory_bytes": _memory_bytes(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "clock_mhz": _clock_mhz(),
         "temperature_c": _temperature_c(),
     }
 
 
+def put(models: Models, request: Models) -> Models:
+    """Write a file that was sent; its name must be a plain one."""
+    name = str(request["name"])
+    if Path(name).name != name or name.startswith("."):
+        raise ValueError(f"{name!r} is no plain file name")
+    path = _folder() / name
+    path.write_bytes(base64.b64decode(request["data"], validate=True))
+    return {"path": str(path)}
+
+
 def load(models: Models, request: Models) -> Models:
-    """Load a model and run it once on random input."""
+    """Load a model and run it once on random input; a file that was sent is not needed any more."""
     loader = LOADERS.get(request.get("runtime", "onnxruntime"))
     if loader is None:
         raise ValueError(f"runtime {request['runtime']!r} is not known; known: {', '.join(LOADERS)}")
     values = np.random.default_rng(0).standard_normal(tuple(request["input_shape"])).astype(np.float32)
     call, shape = loader(request["path"], int(request["threads"]), values)
     models[request["model"]] = call
+    if Path(request["path"]).parent == FOLDER.get("path"):
+        Path(request["path"]).unlink()
     return {"output_shape": [int(size) for size in shape]}
 
 
@@ -166,7 +215,7 @@ def leave(models: Models, request: Models) -> Models:
     return {"leaves": True}
 
 
-OPERATIONS = {"info": info, "load": load, "run": run, "unload": unload, "quit": leave}
+OPERATIONS = {"info": info, "put": put, "load": load, "run": run, "unload": unload, "quit": leave}
 
 
 def answer(models: Models, line: str) -> Models:
@@ -188,12 +237,18 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     models: Models = {}
-    for line in sys.stdin:
-        reply = answer(models, line)
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
-        if reply.get("leaves"):
-            break
+    try:
+        for line in sys.stdin:
+            reply = answer(models, line)
+            answers.write(json.dumps(reply) + "\n")
+            answers.flush()
+            if reply.get("leaves"):
+                break
+    except BrokenPipeError:  # the connection is gone
+        pass
+    finally:
+        if "path" in FOLDER:
+            shutil.rmtree(FOLDER["path"], ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from hwnas.core.measurement import Measurement
 from hwnas.core.runtime import ExportSpec, Runtime
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import TaskLike
-from hwnas.errors import BuildError, InvalidArchitectureError, MeasurementError, RuntimeExportError
+from hwnas.errors import BuildError, InvalidArchitectureError, RuntimeExportError
+from hwnas.measure.board import agent_of, describe_board, flags_of
 from hwnas.measure.session import MeasureItem, MeasurementFailure, Progress, measure_files
 from hwnas.plugins import load_plugin
 
@@ -35,24 +36,22 @@ def collect(
     seconds_per_model: float,
     on_progress: Progress | None = None,
 ) -> list[Measurement | MeasurementFailure]:
-    """Measure the latency of candidates on this machine, with fresh weights (latency does not depend on them).
+    """Measure the latency of candidates on a device, with fresh weights (latency does not depend on them).
 
     Args:
         space: the space of the candidates, bound to the task.
         task_like: input shape and number of outputs.
-        device: must be local.
+        device: this machine, or a board that is reached from here.
         threads: of each model; `seconds_per_model`: about what timing one costs, its export not included.
         on_progress: called with (steps done, all steps); a candidate is two steps, its export and its timing.
     Returns:
         One result a candidate, in their order; what cannot be built or exported is a failure.
     Raises:
-        MeasurementError: the device is not this machine.
+        MeasurementError: the device cannot be reached from here.
     """
+    start = agent_of(device)
     if not device.is_local:
-        raise MeasurementError(
-            f"device {device.name!r} cannot be measured from here (reach: {device.reach}); allowed: local devices. "
-            "Measure on the device itself with --device cpu"
-        )
+        describe_board(device)  # says what is missing before anything is exported
     runtime: Runtime = load_plugin("runtime", device.runtime)()
     total = 2 * len(candidates)
     report = on_progress or (lambda done, total: None)
@@ -75,6 +74,7 @@ def collect(
             threads=threads,
             seconds_per_model=seconds_per_model,
             on_progress=lambda timed, _: report(done + timed, total),
+            start=start,
         )
     results = failures | dict(zip(items, measured, strict=True))
     return [results[index] for index in range(len(candidates))]
@@ -84,7 +84,6 @@ def _export(
     runtime: Runtime, space: SearchSpace, candidate: Candidate, task_like: TaskLike, device: Device, path: Path
 ) -> MeasureItem:
     from hwnas.elastic.space import build_candidate
-    from hwnas.runtimes.cpu_flags import read_cpu_flags
 
     precision = candidate.compression.precision
     shape = tuple(task_like.input_shape)
@@ -93,6 +92,6 @@ def _export(
     if precision == "int8":
         rng = np.random.default_rng(0)
         calibration = rng.standard_normal((CALIBRATION_SAMPLES, *shape)).astype(np.float32)
-    spec = ExportSpec(precision=precision, input_shape=shape, calibration=calibration, cpu_flags=read_cpu_flags())
+    spec = ExportSpec(precision=precision, input_shape=shape, calibration=calibration, cpu_flags=flags_of(device))
     runtime.export(model, spec, path)
     return MeasureItem(candidate, path, precision, shape)

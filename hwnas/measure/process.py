@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from hwnas.errors import MeasurementError
 
-__all__ = ["AgentDiedError", "AgentProcess", "AgentRefusedError", "AgentTimeoutError", "local_command"]
+__all__ = ["AgentDiedError", "AgentProcess", "AgentRefusedError", "AgentStart", "AgentTimeoutError", "local_start"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -32,23 +33,44 @@ class AgentTimeoutError(MeasurementError):
     """The agent did not answer in time; it must be killed."""
 
 
-def local_command() -> tuple[str, ...]:
-    """Command that starts the agent on this machine with this Python."""
+@dataclass(frozen=True, slots=True)
+class AgentStart:
+    """How an agent is started, here or on a board.
+
+    Attributes:
+        command: program and arguments, run without a shell.
+        preamble: written to its stdin before the first request.
+        sends_files: model files must be sent, because the agent does not see this machine's.
+        patience_s: how long a lost connection is tried again.
+    """
+
+    command: tuple[str, ...]
+    preamble: str = ""
+    sends_files: bool = False
+    patience_s: float = 0.0
+
+
+AGENT = Path(__file__).with_name("agent.py")
+
+
+def local_start() -> AgentStart:
+    """The agent on this machine, with this Python."""
     # -P keeps the agent's own folder off the import path, where other modules of this package lie.
-    return (sys.executable, "-P", str(Path(__file__).with_name("agent.py")))
+    return AgentStart((sys.executable, "-P", str(AGENT)))
 
 
 class AgentProcess:
     """A running agent; use it in a `with` statement, which kills it however the block ends.
 
     Args:
-        command: program and arguments, run without a shell.
-        threads: computing threads, also set in the environment of the process.
+        start: what is started.
+        threads: computing threads, also set in the environment of a process on this machine.
     Raises:
         MeasurementError: the program cannot be started.
     """
 
-    def __init__(self, command: Sequence[str], *, threads: int) -> None:
+    def __init__(self, start: AgentStart, *, threads: int) -> None:
+        command = start.command
         environment = os.environ | {name: str(threads) for name in _THREAD_VARIABLES}
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         try:
@@ -69,6 +91,12 @@ class AgentProcess:
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+        if start.preamble:
+            try:
+                self._stdin.write(start.preamble)
+                self._stdin.flush()
+            except BrokenPipeError:  # it ended at once; the first request says how
+                pass
 
     def __enter__(self) -> AgentProcess:
         return self

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 __all__ = [
+    "MIN_ROUNDS",
     "STATISTIC",
     "Budget",
     "RoundPlan",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,8 +16,15 @@ import numpy as np
 from hwnas.core.candidate import Candidate
 from hwnas.core.measurement import Measurement
 from hwnas.errors import ConfigError, MeasurementError
-from hwnas.measure.process import AgentDiedError, AgentProcess, AgentRefusedError, AgentTimeoutError, local_command
-from hwnas.measure.protocol import Budget, RoundPlan, WarmUp, judge, plan_rounds, schedule, warm_up
+from hwnas.measure.process import (
+    AgentDiedError,
+    AgentProcess,
+    AgentRefusedError,
+    AgentStart,
+    AgentTimeoutError,
+    local_start,
+)
+from hwnas.measure.protocol import MIN_ROUNDS, Budget, RoundPlan, WarmUp, judge, plan_rounds, schedule, warm_up
 
 __all__ = ["RUNTIMES", "MeasureItem", "MeasurementFailure", "Progress", "measure_files"]
 
@@ -64,15 +73,21 @@ class _Job:
     plan: RoundPlan | None = None
     rounds: list[tuple[float, ...]] = field(default_factory=list)
     failure: str | None = None
+    cut: str | None = None  # why there are no more rounds
+
+
+class _LostError(AgentDiedError):
+    """The board is gone, and stayed away."""
 
 
 class _Session:
     """An agent that is started again when it dies, with the models that it has loaded."""
 
-    def __init__(self, command: Sequence[str], runtime: str, threads: int) -> None:
-        self._command, self._runtime, self._threads = command, runtime, threads
-        self._agent = AgentProcess(command, threads=threads)
+    def __init__(self, start: AgentStart, runtime: str, threads: int) -> None:
+        self._start, self._runtime, self._threads = start, runtime, threads
+        self._agent = AgentProcess(start, threads=threads)
         self._loaded: set[str] = set()
+        self._lost = ""  # why no request is sent any more
 
     def __enter__(self) -> _Session:
         return self
@@ -94,6 +109,8 @@ class _Session:
         Raises:
             MeasurementError: the model cannot be loaded or run, hangs, or ended the agent twice.
         """
+        if self._lost:
+            raise _LostError(self._lost)
         for last in (False, True):
             try:
                 return self._try(job, calls, discard)
@@ -108,7 +125,7 @@ class _Session:
 
     def _try(self, job: _Job, calls: int, discard: int) -> list[float]:
         if job.key not in self._loaded:
-            path, shape = str(job.item.path), [1, *job.item.input_shape]
+            path, shape = self._path(job), [1, *job.item.input_shape]
             load = {"op": "load", "runtime": self._runtime, "model": job.key, "path": path, "input_shape": shape}
             self._agent.ask(load | {"threads": self._threads}, timeout_s=LOAD_TIMEOUT_S)
             self._loaded.add(job.key)
@@ -118,10 +135,32 @@ class _Session:
         answer = self._agent.ask(request, timeout_s=ANSWER_TIMEOUT_S + 20 * expected_s)
         return [float(value) for value in answer["samples_ms"]]
 
+    def _path(self, job: _Job) -> str:
+        """Where the agent finds the model."""
+        if not self._start.sends_files:
+            return str(job.item.path)
+        data = base64.b64encode(job.item.path.read_bytes()).decode()
+        request = {"op": "put", "name": f"{job.key}{job.item.path.suffix}", "data": data}
+        return str(self._agent.ask(request, timeout_s=LOAD_TIMEOUT_S)["path"])
+
     def _restart(self) -> None:
-        self._agent.close()
-        self._loaded.clear()
-        self._agent = AgentProcess(self._command, threads=self._threads)
+        """Start the agent again; on a board, for as long as a lost connection or a reboot may take."""
+        end_s, pause_s = time.monotonic() + self._start.patience_s, 1.0
+        while True:
+            self._agent.close()
+            self._loaded.clear()
+            self._agent = AgentProcess(self._start, threads=self._threads)
+            if not self._start.patience_s:
+                return
+            try:
+                self._agent.ask({"op": "info", "runtime": self._runtime}, timeout_s=LOAD_TIMEOUT_S)
+                return
+            except (AgentDiedError, AgentTimeoutError) as error:
+                if time.monotonic() + pause_s > end_s:
+                    self._lost = f"the board does not come back: {error}"
+                    raise _LostError(self._lost) from error
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 15.0)
 
 
 def measure_files(
@@ -133,7 +172,7 @@ def measure_files(
     seconds_per_model: float,
     on_progress: Progress | None = None,
     seed: int = 0,
-    command: Sequence[str] | None = None,
+    start: AgentStart | None = None,
 ) -> list[Measurement | MeasurementFailure]:
     """Measure latency at batch 1 in a fresh process; models are interleaved over at least 12 rounds each.
 
@@ -148,7 +187,7 @@ def measure_files(
         seconds_per_model: about what one model costs, warm-up included; 1 or more gives good numbers.
         on_progress: called with (models done, all models); models of a group advance together.
         seed: of the order of rounds.
-        command: what starts the agent; by default agent.py with this Python.
+        start: what starts the agent; by default agent.py on this machine, with this Python.
     Returns:
         One result an item, in the order of `items`.
     Raises:
@@ -166,15 +205,15 @@ def measure_files(
     results: dict[int, Measurement | MeasurementFailure] = {}
     # Random groups: models that are neighbours in `items` are often alike, and groups have different times of day.
     order = [int(index) for index in rng.permutation(len(items))]
-    for start in range(0, len(order), GROUP):
-        indices = order[start : start + GROUP]
+    for first in range(0, len(order), GROUP):
+        indices = order[first : first + GROUP]
         jobs = [_Job(items[index], str(index)) for index in indices]
 
         def report(share: float, done: int = done, size: int = len(indices)) -> None:
             if on_progress is not None:
                 on_progress(done + int(share * size), len(items))
 
-        with _Session(command or local_command(), runtime, threads) as session:
+        with _Session(start or local_start(), runtime, threads) as session:
             conditions = _measure_group(session, jobs, Budget(seconds_per_model), rng, report)
         results |= {i: _result(job, conditions, device, runtime, threads) for i, job in zip(indices, jobs, strict=True)}
         done += len(indices)
@@ -204,6 +243,8 @@ def _measure_group(
 def _attempt(job: _Job, work: Callable[[], None]) -> None:
     try:
         work()
+    except _LostError as error:  # what was measured before stays
+        job.cut = str(error)
     except (AgentDiedError, AgentRefusedError, AgentTimeoutError) as error:
         job.failure = str(error)
 
@@ -232,6 +273,8 @@ def _time_rounds(
 def _result(
     job: _Job, conditions: dict[str, Any], device: str, runtime: str, threads: int
 ) -> Measurement | MeasurementFailure:
+    if job.cut is not None and len(job.rounds) < MIN_ROUNDS:
+        job.failure = job.cut
     if job.failure is not None or job.warm is None:
         return MeasurementFailure(job.item.candidate, job.failure or "not measured")
     try:

@@ -11,7 +11,8 @@ from hwnas.core.task import Task
 from hwnas.elastic.space import ElasticSpace
 from hwnas.elastic.supernet import Supernet
 from hwnas.elastic.train import Progress, load_supernet, train_supernet
-from hwnas.runtimes.cpu_flags import needs_reduced_range, read_cpu_flags
+from hwnas.measure.board import flags_of
+from hwnas.runtimes.cpu_flags import needs_reduced_range
 from hwnas.search.effort import Effort
 from hwnas.search.events import Listener
 from hwnas.search.finish import NetworkSource
@@ -46,7 +47,7 @@ def make_evaluators(
 
 
 def _evaluator(net: Supernet, setup: Setup, task: Task, effort: Effort) -> SupernetEvaluator:
-    saturates = setup.device.is_local and needs_reduced_range(read_cpu_flags())
+    saturates = setup.device.can_be_measured and needs_reduced_range(flags_of(setup.device))
     return SupernetEvaluator(
         net,
         setup.space.largest(),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry, MeasuredLatency
 from hwnas.core.measurement import Measurement
 from hwnas.core.pareto import hypervolume_2d, is_clearly_dominated
+from hwnas.measure.board import agent_of
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.search.budget import Budget
 from hwnas.search.events import Listener
@@ -41,8 +42,8 @@ def _kept(latency_ms: NDArray[np.float64], finished: Pairs) -> NDArray[np.bool_]
 
 
 def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: Listener) -> dict[str, Measurement]:
-    """Measure the files where the device is this machine: id -> measurement; what failed is left out and said."""
-    if not setup.device.is_local or not finished:
+    """Measure the files where the device can be reached: id -> measurement; what failed is left out and said."""
+    if not setup.device.can_be_measured or not finished:
         return {}
     items = [
         MeasureItem(
@@ -68,6 +69,7 @@ def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: List
         threads=THREADS,
         seconds_per_model=SECONDS_PER_MODEL,
         on_progress=on_progress,
+        start=agent_of(setup.device),
     )
     found = {}
     for result in results:

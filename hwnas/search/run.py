@@ -16,7 +16,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import RuntimeExportError, TrainingError
-from hwnas.runtimes.cpu_flags import read_cpu_flags
+from hwnas.measure.board import flags_of
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import (
@@ -142,7 +142,7 @@ class _Run:
             setup.task,
             setup.runtime,
             folder.path,
-            read_cpu_flags() if setup.device.is_local else frozenset(),
+            flags_of(setup.device),
             self.config.seed,
             teacher_shrink=finish_factors(effort, setup.task)[-1],
         )

@@ -96,7 +96,7 @@ def find_parts(config: SearchConfig, space: SearchSpace | None, task: Task | Non
 
 def best_space_of(device: Device) -> str:
     """The space that the device's predictors cover best; for this machine, which measures itself, `mobilenet`."""
-    return LOCAL_SPACE if device.is_local else best_space(device) or LOCAL_SPACE
+    return LOCAL_SPACE if device.can_be_measured else best_space(device) or LOCAL_SPACE
 
 
 def find_predictor_set(setup: Setup, kept: Path | None, seed: int, listener: Listener) -> dict[str, LatencyPredictor]:
@@ -115,7 +115,7 @@ def find_predictor_set(setup: Setup, kept: Path | None, seed: int, listener: Lis
     """
     if kept is not None and all((kept / precision / "card.json").exists() for precision in setup.precisions):
         return {precision: LinearGpPredictor.load(kept / precision) for precision in setup.precisions}
-    if setup.device.is_local:
+    if setup.device.can_be_measured:
         found = _calibrate(setup, seed, listener)
     else:
         found = find_predictors(setup.device, space=setup.space.name, input_shape=setup.task.input_shape)

@@ -9,9 +9,17 @@ from hwnas.errors import ConfigError
 
 
 @pytest.mark.parametrize("kind", DEVICE_KINDS)
-@pytest.mark.parametrize(("reach", "local"), [("local", True), ("ssh", False), ("adb", False), ("none", False)])
-def test_local(kind: str, reach: str, local: bool) -> None:
-    assert Device(name="d", title="D", kind=kind, runtime="r", reach=reach).is_local is local
+@pytest.mark.parametrize(
+    ("reach", "local", "reached"), [("local", True, True), ("ssh", False, True), ("none", False, False)]
+)
+def test_reach(kind: str, reach: str, local: bool, reached: bool) -> None:
+    device = Device(name="d", title="D", kind=kind, runtime="r", reach=reach, host="b" if reach == "ssh" else None)
+    assert (device.is_local, device.can_be_measured) == (local, reached)
+
+
+@pytest.mark.parametrize("host", ["board", "pi@192.168.1.7", "me@[fe80::1%eth0]", "user-1@my-board.local"])
+def test_hosts(host: str) -> None:
+    assert Device(name="d", title="D", kind="cpu", runtime="r", reach="ssh", host=host).host == host
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,12 @@ def test_local(kind: str, reach: str, local: bool) -> None:
         ({"precisions": ("fp32", "int4")}, "unknown precisions"),
         ({"quantity": "speed"}, "quantity must be one of"),
         ({"batch": 0}, "batch >= 1"),
+        ({"reach": "adb"}, "reach must be one of"),
+        ({"reach": "ssh"}, "ssh with a host; got 'ssh' with host None"),
+        ({"host": "board"}, "ssh with a host; got 'none' with host 'board'"),
+        ({"reach": "ssh", "host": "-oProxyCommand=x"}, "is no host for ssh; write it as user@board"),
+        ({"reach": "ssh", "host": "a b"}, "is no host for ssh"),
+        ({"reach": "ssh", "host": ""}, "is no host for ssh"),
     ],
 )
 def test_bad_devices(wrong: dict[str, Any], message: str) -> None:

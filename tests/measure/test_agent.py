@@ -78,7 +78,7 @@ def test_a_session_from_load_to_quit(model: Path, tmp_path: Path) -> None:
         ("not json", "JSONDecodeError"),
         ("[]", "TypeError"),
         ("{}", "KeyError"),
-        ({"op": "dance"}, "unknown op 'dance'; known: info, load"),
+        ({"op": "dance"}, "unknown op 'dance'; known: info, put, load"),
         ({"op": "load", "model": "a", "path": "none.onnx", "threads": 1, "input_shape": [1]}, "NoSuchFile"),
         ({"op": "run", "model": "a", "calls": 1}, "KeyError"),
     ],

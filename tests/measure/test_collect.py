@@ -67,8 +67,7 @@ def test_nothing_left_to_measure(candidates: list[Candidate]) -> None:
     assert all(done == total for done, total in steps[-1:])
 
 
-@pytest.mark.parametrize("reach", ["none", "ssh", "adb"])
-def test_only_this_machine_can_be_measured(reach: str) -> None:
-    board = Device(name="board", title="a board", kind="cpu", runtime="onnxruntime", reach=reach)
-    with pytest.raises(MeasurementError, match=f"'board' cannot be measured from here \\(reach: {reach}\\)"):
+def test_what_cannot_be_reached_cannot_be_measured() -> None:
+    board = Device(name="board", title="a board", kind="cpu", runtime="onnxruntime")
+    with pytest.raises(MeasurementError, match=r"'board' cannot be measured from here \(reach: none\)"):
         run([candidate(8)], board)

@@ -12,8 +12,9 @@ from hwnas.measure.process import (
     AgentDiedError,
     AgentProcess,
     AgentRefusedError,
+    AgentStart,
     AgentTimeoutError,
-    local_command,
+    local_start,
 )
 
 
@@ -26,7 +27,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_asks_and_ends() -> None:
-    with AgentProcess(local_command(), threads=1) as agent:
+    with AgentProcess(local_start(), threads=1) as agent:
         assert agent.ask({"op": "info"}, timeout_s=300)["runtime"] == "onnxruntime"
         with pytest.raises(AgentRefusedError, match="unknown op"):
             agent.ask({"op": "dance"}, timeout_s=300)
@@ -34,19 +35,19 @@ def test_asks_and_ends() -> None:
 
 
 def test_an_interruption_ends_the_agent() -> None:
-    with pytest.raises(KeyboardInterrupt), AgentProcess(local_command(), threads=1) as agent:
+    with pytest.raises(KeyboardInterrupt), AgentProcess(local_start(), threads=1) as agent:
         raise KeyboardInterrupt
     assert not is_alive(agent.pid)
 
 
 def test_threads_reach_the_environment() -> None:
     code = "import os, sys; sys.stdin.readline(); print('{\"ok\": true, \"n\": ' + os.environ['OMP_NUM_THREADS'] + '}')"
-    with AgentProcess([sys.executable, "-c", code], threads=3) as agent:
+    with AgentProcess(AgentStart((sys.executable, "-c", code)), threads=3) as agent:
         assert agent.ask({"op": "any"}, timeout_s=300)["n"] == 3
 
 
 def test_a_killed_agent_says_by_which_signal() -> None:
-    with AgentProcess(local_command(), threads=1) as agent:
+    with AgentProcess(local_start(), threads=1) as agent:
         os.kill(agent.pid, signal.SIGKILL)
         with pytest.raises(AgentDiedError, match="killed by signal 9"):
             agent.ask({"op": "info"}, timeout_s=300)
@@ -64,7 +65,10 @@ def test_a_killed_agent_says_by_which_signal() -> None:
 def test_a_bad_agent_is_noticed(code: str, error: type[Exception], message: str) -> None:
     started = time.monotonic()
     timeout_s = 0.3 if error is AgentTimeoutError else 300
-    with AgentProcess([sys.executable, "-c", code], threads=1) as agent, pytest.raises(error, match=message):
+    with (
+        AgentProcess(AgentStart((sys.executable, "-c", code)), threads=1) as agent,
+        pytest.raises(error, match=message),
+    ):
         agent.ask({"op": "info"}, timeout_s=timeout_s)
     assert time.monotonic() - started < 600  # it does not wait for the sleeper
     assert not is_alive(agent.pid)
@@ -72,4 +76,4 @@ def test_a_bad_agent_is_noticed(code: str, error: type[Exception], message: str)
 
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(MeasurementError, match="cannot start"):
-        AgentProcess(["/no/such/program"], threads=1)
+        AgentProcess(AgentStart(("/no/such/program",)), threads=1)

@@ -15,7 +15,7 @@ from hwnas.core.measurement import Measurement
 from hwnas.core.runtime import ExportSpec
 from hwnas.errors import ConfigError
 from hwnas.measure import session as session_module
-from hwnas.measure.process import AgentProcess, local_command
+from hwnas.measure.process import AgentProcess, AgentStart, local_start
 from hwnas.measure.session import MeasureItem, MeasurementFailure, measure_files
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.testing.networks import small_network
@@ -107,7 +107,9 @@ def test_a_model_that_ends_the_agent_is_a_failure(
     script = tmp_path / "misbehaving.py"
     script.write_text(MISBEHAVING.replace("{deed}", deed))
     bad = item(tmp_path / "bad.onnx", "bad")
-    found = measure([items[0], bad, items[1]], command=[sys.executable, "-P", str(script), local_command()[-1]])
+    found = measure(
+        [items[0], bad, items[1]], start=AgentStart((sys.executable, "-P", str(script), local_start().command[-1]))
+    )
     assert isinstance(found[0], Measurement)
     assert isinstance(found[1], MeasurementFailure)
     assert reason in found[1].reason
@@ -166,7 +168,7 @@ def test_what_stays_unstable_is_marked_and_keeps_all_samples(items: list[Measure
         "        answer['samples_ms'] = [2.0 * 1.07 ** (rounds * 7 % 24)] * request['calls']\n"
         "    print(json.dumps(answer), flush=True)\n"
     )
-    (found,) = measure(items[:1], command=[sys.executable, str(script)])
+    (found,) = measure(items[:1], start=AgentStart((sys.executable, str(script))))
     assert isinstance(found, Measurement)
     assert found.stable is False
     assert len(found.samples_ms) % 3 == 0  # one pass and two repeats

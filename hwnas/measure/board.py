@@ -1,0 +1,92 @@
+"""Reaching a board: the agent runs there over the system's ssh, and nothing is installed or left behind.
+
+The agent's source goes through the connection, and so do model files; they lie in a temporary folder that the agent
+takes away when it ends. Host keys are checked as ssh is configured, and never accepted on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import Any
+
+from hwnas.core.device import Device
+from hwnas.errors import MeasurementError
+from hwnas.measure.process import AGENT, AgentDiedError, AgentProcess, AgentRefusedError, AgentStart, local_start
+
+__all__ = ["agent_of", "describe_board", "flags_of"]
+
+PATIENCE_S = 180.0  # for a lost connection, or a board that starts again
+_OPTIONS = {
+    "BatchMode": "yes",  # nobody is there to answer
+    "StrictHostKeyChecking": "yes",
+    "ConnectTimeout": "10",
+    "ServerAliveInterval": "5",
+    "ServerAliveCountMax": "3",
+}
+# Reads so many characters of source from stdin and runs them; what follows on stdin are requests.
+_BOOT = (
+    "import sys; exec(compile(sys.stdin.read(int(sys.stdin.readline())), 'agent', 'exec'), {'__name__': '__main__'})"
+)
+# What ssh and the shell there write last -> what to do.
+_HINTS = {
+    "Host key verification failed": "its host key is unknown or has changed; check it, then run ssh there by hand once",
+    "Permission denied": "the board refuses the key; ssh there by hand, then ssh-copy-id",
+    "Could not resolve": "no such host; check the name",
+    "Connection refused": "nothing answers there; is sshd running?",
+    "timed out": "nothing answers there; is the board on?",
+    "No route to host": "nothing answers there; is the board on?",
+    "not found": "there is no such Python; name it with --python",
+    "No such file": "there is no such Python; name it with --python",
+}
+
+
+def agent_of(device: Device) -> AgentStart:
+    """How models are timed on a device.
+
+    `$HWNAS_SSH_COMMAND` takes the place of `ssh`, as for another configuration: "ssh -F FILE".
+
+    Raises:
+        MeasurementError: it cannot be reached from here.
+    """
+    if device.is_local:
+        return local_start()
+    if device.host is None:
+        raise MeasurementError(
+            f"device {device.name!r} cannot be measured from here (reach: {device.reach}); add yours with "
+            "`hwnas device add NAME --host user@board`, or measure this machine with --device cpu"
+        )
+    options = [word for key, value in _OPTIONS.items() for word in ("-o", f"{key}={value}")]
+    remote = shlex.join([device.python, "-u", "-c", _BOOT])
+    ssh = shlex.split(os.environ.get("HWNAS_SSH_COMMAND", "ssh"))
+    source = AGENT.read_text(encoding="utf-8")
+    # One word for the shell there: the host is no part of it, and begins with no "-".
+    command = (*ssh, *options, "-T", device.host, remote)
+    return AgentStart(command, f"{len(source)}\n{source}", sends_files=True, patience_s=PATIENCE_S)
+
+
+def describe_board(device: Device, *, timeout_s: float = 60.0) -> dict[str, Any]:
+    """What the agent finds there: runtime and its version, CPU and its flags, memory, governor, clock, temperature.
+
+    Raises:
+        MeasurementError: the board cannot be reached, or lacks Python or the runtime; the message says what to do.
+    """
+    with AgentProcess(agent_of(device), threads=1) as agent:
+        try:
+            return agent.ask({"op": "info", "runtime": device.runtime}, timeout_s=timeout_s)
+        except AgentRefusedError as error:
+            raise MeasurementError(
+                f"{device.host or 'this machine'} has no runtime {device.runtime!r} for {device.python} ({error}); "
+                f"install it there: {device.python} -m pip install {device.runtime}"
+            ) from error
+        except AgentDiedError as error:
+            hint = next((hint for text, hint in _HINTS.items() if text in str(error)), "ssh there by hand to see why")
+            raise MeasurementError(f"cannot measure on {device.host or sys.executable}: {error}; {hint}") from error
+
+
+def flags_of(device: Device) -> frozenset[str]:
+    """Instruction sets of a device's CPU; empty if they are not known."""
+    from hwnas.runtimes.cpu_flags import read_cpu_flags
+
+    return read_cpu_flags() if device.is_local else frozenset(device.cpu_flags)
