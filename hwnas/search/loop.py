@@ -17,8 +17,9 @@ from hwnas.search.budget import Budget
 from hwnas.search.events import Listener
 from hwnas.search.study import Evaluated, Proposal, SearchStudy
 
-__all__ = ["FrontTracker", "Loop"]
+__all__ = ["LEAST_EVALUATED", "FrontTracker", "Loop"]
 
+LEAST_EVALUATED = 4
 MAX_ATTEMPTS = 100  # proposals for one evaluation; a refused one is followed by its replacement
 NOTED_FAILURES = 3
 FAILURES_BEFORE_STOP = 10  # of the first evaluations; a search in which nothing works should say so early
@@ -68,7 +69,8 @@ class Loop:
         tracker: the front so far.
         seed: of repairs.
         n_trials: evaluations wanted; None: until `deadline_s`.
-        deadline_s: on the monotonic clock; None: none.
+        deadline_s: on the monotonic clock; None: none. A few candidates are evaluated even if it has passed: a short
+            time on a slow machine gives a poor front, not an empty one.
     """
 
     study: SearchStudy
@@ -114,7 +116,9 @@ class Loop:
         wanted, study = self.n_trials, self.study
         if wanted is not None and (study.n_worked >= wanted or len(study.evaluated) >= 2 * wanted):
             return True
-        return self.deadline_s is not None and time.monotonic() >= self.deadline_s
+        if self.deadline_s is None or len(study.evaluated) < LEAST_EVALUATED:
+            return False
+        return time.monotonic() >= self.deadline_s
 
     def _evaluate(self, candidate: Candidate) -> Evaluation | str:
         try:
