@@ -14,7 +14,7 @@ from hwnas.core.predictor import Prediction
 from hwnas.errors import RunFolderError
 from hwnas.export.bundle import MANIFEST, SCHEMA
 from hwnas.export.verify import Verification, compare, verify_file
-from hwnas.measure.board import agent_of
+from hwnas.measure.board import reached
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.store import inside, read_front, read_json
 
@@ -76,7 +76,7 @@ def verify_run(
             threads=_threads(sound[0], device.name),
             seconds_per_model=seconds_per_model,
             on_progress=on_progress,
-            start=agent_of(device),
+            start=reached(device),
         )
         for model, result in zip(sound, seen, strict=True):
             checks[model.id] = _check_latency(model, device.name, result)

@@ -15,7 +15,7 @@ from hwnas.core.device import Device
 from hwnas.errors import MeasurementError
 from hwnas.measure.process import AGENT, AgentDiedError, AgentProcess, AgentRefusedError, AgentStart, local_start
 
-__all__ = ["agent_of", "describe_board", "flags_of"]
+__all__ = ["agent_of", "describe_board", "flags_of", "reached"]
 
 PATIENCE_S = 180.0  # for a lost connection, or a board that starts again
 _OPTIONS = {
@@ -83,6 +83,18 @@ def describe_board(device: Device, *, timeout_s: float = 60.0) -> dict[str, Any]
         except AgentDiedError as error:
             hint = next((hint for text, hint in _HINTS.items() if text in str(error)), "ssh there by hand to see why")
             raise MeasurementError(f"cannot measure on {device.host or sys.executable}: {error}; {hint}") from error
+
+
+def reached(device: Device) -> AgentStart:
+    """`agent_of`, after a first contact that says at once what is wrong with a board.
+
+    Raises:
+        MeasurementError: see `describe_board`.
+    """
+    start = agent_of(device)
+    if not device.is_local:
+        describe_board(device)
+    return start
 
 
 def flags_of(device: Device) -> frozenset[str]:

@@ -16,7 +16,7 @@ from hwnas.core.runtime import ExportSpec, Runtime
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import TaskLike
 from hwnas.errors import BuildError, InvalidArchitectureError, RuntimeExportError
-from hwnas.measure.board import agent_of, describe_board, flags_of
+from hwnas.measure.board import flags_of, reached
 from hwnas.measure.session import MeasureItem, MeasurementFailure, Progress, measure_files
 from hwnas.plugins import load_plugin
 
@@ -49,9 +49,7 @@ def collect(
     Raises:
         MeasurementError: the device cannot be reached from here.
     """
-    start = agent_of(device)
-    if not device.is_local:
-        describe_board(device)  # says what is missing before anything is exported
+    start = reached(device)  # before anything is exported
     runtime: Runtime = load_plugin("runtime", device.runtime)()
     total = 2 * len(candidates)
     report = on_progress or (lambda done, total: None)

@@ -96,12 +96,17 @@ class _Session:
         self._agent.close()
 
     def info(self) -> dict[str, Any]:
-        """Conditions of the machine; empty if the agent has just died."""
-        try:
-            return self._agent.ask({"op": "info", "runtime": self._runtime}, timeout_s=LOAD_TIMEOUT_S)
-        except (AgentDiedError, AgentTimeoutError):
-            self._restart()
-            return {}
+        """Conditions of the machine; empty if the agent dies of the question, or is lost."""
+        request = {"op": "info", "runtime": self._runtime}
+        for _ in range(2):
+            try:
+                return self._agent.ask(request, timeout_s=LOAD_TIMEOUT_S)
+            except (AgentDiedError, AgentTimeoutError):
+                try:
+                    self._restart()
+                except _LostError:
+                    return {}
+        return {}
 
     def run(self, job: _Job, calls: int, discard: int = 0) -> list[float]:
         """Durations of `calls` calls in ms. A dead agent is started again and asked once more.

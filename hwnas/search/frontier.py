@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry, MeasuredLatency
 from hwnas.core.measurement import Measurement
 from hwnas.core.pareto import hypervolume_2d, is_clearly_dominated
-from hwnas.measure.board import agent_of
+from hwnas.errors import MeasurementError
+from hwnas.measure.board import reached
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.search.budget import Budget
 from hwnas.search.events import Listener
@@ -45,6 +46,11 @@ def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: List
     """Measure the files where the device can be reached: id -> measurement; what failed is left out and said."""
     if not setup.device.can_be_measured or not finished:
         return {}
+    try:
+        start = reached(setup.device)
+    except MeasurementError as error:  # a board that is off does not cost the models
+        listener.note(f"the front is not measured: {error}; `hwnas verify` does it later")
+        return {}
     items = [
         MeasureItem(
             made.candidate,
@@ -55,12 +61,12 @@ def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: List
         for _, made in finished
     ]
     listener.phase("measure", len(items))
-    reached = 0
+    shown = 0
 
     def on_progress(done: int, total: int) -> None:
-        nonlocal reached
-        listener.advance(done - reached)
-        reached = done
+        nonlocal shown
+        listener.advance(done - shown)
+        shown = done
 
     results = measure_files(
         items,
@@ -69,7 +75,7 @@ def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: List
         threads=THREADS,
         seconds_per_model=SECONDS_PER_MODEL,
         on_progress=on_progress,
-        start=agent_of(setup.device),
+        start=start,
     )
     found = {}
     for result in results:

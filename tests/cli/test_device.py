@@ -12,6 +12,7 @@ from hwnas.core.measurement import read_measurements
 from hwnas.devices.own import own_devices
 from hwnas.devices.resolve import find_device
 from hwnas.runtimes.cpu_flags import read_cpu_flags
+from hwnas.store import read_front
 
 ADD = ["device", "add", "my-pi", "--host", "board", "--python"]
 
@@ -44,6 +45,23 @@ def test_a_board_from_add_to_predict(loopback: Loopback, tmp_path: Path) -> None
     assert "my-pi" in invoke("calibrate", "--device", "my-pi", "--measurements", str(out))
     assert "removed" in invoke("device", "remove", "my-pi")
     assert own_devices() == []
+
+
+@pytest.mark.slow
+def test_a_search_on_a_board_ends_with_measured_models_that_keep_their_promise(
+    loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwnas.search.setup.CALIBRATION_S", 20.0)
+    invoke(*ADD, loopback.device.python)
+    run = str(tmp_path / "run")
+    said = invoke("search", "--device", "my-pi", "--trials", "8", "--time", "40s", "--precision", "fp32", "--out", run)
+    assert "calibrate my-pi" in said
+    models = read_front(Path(run)).models
+    assert models
+    assert all(model.latency["my-pi"].measured for model in models)
+    checked = json.loads(CliRunner().invoke(app, ["verify", run, "--json"]).output)
+    assert {check["id"] for check in checked} == {model.id for model in models}
+    assert all("could not be measured" not in check["reason"] for check in checked)
 
 
 def test_json(loopback: Loopback) -> None:
