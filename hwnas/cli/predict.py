@@ -41,7 +41,7 @@ def predict(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the latency of a model file, or of architectures of a search space.
+    """Predict the latency of a model file or of architectures.
 
     Each gets a value, a 90 % interval, and whether it lies in the ranges that the predictor was fitted on.
     """
