@@ -1,6 +1,6 @@
 """Does the supernet rank? Spearman between inherited accuracy and the accuracy of subnets trained alone.
 
-    python benchmarks/supernet_ranking.py --data DIR [--subnets 24] [--epochs 30] [--alone-epochs 12]
+    python benchmarks/supernet_ranking.py --data DIR [--subnets 24] [--epochs 30] [--alone-epochs 12] [--teach-every 4]
 
 A class-balanced subset of CIFAR-10: 4,000 training and 1,000 validation images, space mobilenet.
 """
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--subnets", type=int, default=24)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--alone-epochs", type=int, default=12)
+    parser.add_argument("--teach-every", type=int, default=4, help="as a search with --time trains")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -52,7 +53,7 @@ def main() -> None:
     space = load_plugin("space", "mobilenet").for_task(task)
     torch.manual_seed(0)
     net, start = space.supernet(task), time.monotonic()
-    settings = TrainSettings(epochs=args.epochs, batch_size=64, learning_rate=0.1)
+    settings = TrainSettings(epochs=args.epochs, batch_size=64, learning_rate=0.1, teach_every=args.teach_every)
     train_supernet(net, space, task, settings)
     supernet_s = time.monotonic() - start
     evaluator = SupernetEvaluator(net, space.largest(), task, n_calibration=512)
@@ -70,6 +71,7 @@ def main() -> None:
     figures = {
         "subnets": len(rows),
         "epochs": args.epochs,
+        "teach_every": args.teach_every,
         "alone_epochs": args.alone_epochs,
         "supernet_s": round(supernet_s),
         "spearman": round(float(spearmanr(inherited, alone).statistic), 3),
