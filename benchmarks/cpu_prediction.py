@@ -14,7 +14,8 @@ from record import record
 from hwnas.core.measurement import Measurement
 from hwnas.core.task import TaskShape
 from hwnas.devices.resolve import find_device
-from hwnas.latency.calibrate import calibrate_local, draw_candidates
+from hwnas.latency.calibrate import calibrate_local
+from hwnas.latency.draw import draw_candidates
 from hwnas.measure.collect import collect
 from hwnas.plugins import load_plugin
 from hwnas.search.setup import CALIBRATION_S, THREADS

@@ -34,7 +34,8 @@ from hwnas.core.runtime import ExportSpec
 from hwnas.core.task import TaskShape
 from hwnas.devices.resolve import all_devices
 from hwnas.errors import MissingDependencyError
-from hwnas.latency.calibrate import choose_candidates, draw_candidates, from_measurements
+from hwnas.latency.calibrate import from_measurements
+from hwnas.latency.draw import choose_candidates, draw_candidates
 from hwnas.measure.board import flags_of
 from hwnas.measure.collect import collect
 from hwnas.measure.session import MeasureItem, measure_files

@@ -53,7 +53,7 @@ def measure(
     bound = unbound.for_task(shape)
     import numpy as np
 
-    from hwnas.latency.calibrate import choose_candidates
+    from hwnas.latency.draw import choose_candidates
     from hwnas.measure.collect import collect
 
     each = -(-samples // len(precisions))

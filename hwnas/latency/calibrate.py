@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from hwnas.core.architecture import Architecture
 from hwnas.core.candidate import Candidate
 from hwnas.core.compression import CompressionPlan
 from hwnas.core.device import Device
@@ -18,31 +17,33 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.task import TaskLike, TaskShape
 from hwnas.devices.cpu import machine_name
 from hwnas.errors import MeasurementError
+from hwnas.latency.draw import draw_candidates
 from hwnas.latency.fit import Origin, fit_predictor
 from hwnas.latency.known import known_predictors
-from hwnas.latency.library import find_predictors, save_predictor
+from hwnas.latency.library import find_predictors, kept_measurements, save_predictor
 from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.latency.records import Samples, prepare
-from hwnas.latency.transfer import FEW, choose_networks, fit_transferred
+from hwnas.latency.transfer import FEW, fit_transferred
 from hwnas.measure.board import describe_board
 from hwnas.measure.collect import collect
 from hwnas.plugins import load_plugin, plugin_names
 from hwnas.trace import operations
 
 __all__ = [
-    *("calibrate_local", "choose_candidates", "draw_candidates"),
-    *("from_measurements", "predictors_from_measurements"),
+    *("calibrate_local", "from_measurements"),
+    *("learn_from", "predictors_from_measurements"),
 ]
 
 Progress = Callable[[int, int], None]
 
-PRUNE_RATIOS = (0.0, 0.25, 0.5)
 SECONDS_PER_MODEL = 0.6
 # Assumed until the first batch was timed: building, exporting and loading a network, beside timing it.
 EXPORT_S = {"fp32": 0.3, "fp16": 0.5, "bf16": 0.5, "int8": 1.2}
 BATCH = 24
-MOST_SMALL = 0.9  # share of choices that a network drawn towards the smallest takes from it, at most
 MOST_CANDIDATES = 160  # per precision: more hardly helps
+MOST_WORSE = (
+    1.5  # times the held-out error before, beyond which new measurements are of another machine, or another day
+)
 _START_S = 3.0
 _MIN_ALONE = 20  # measurements from which a device is learned without others as well, or better
 _POOL = 400  # networks of a space that a predictor from few measurements is worked out on
@@ -154,18 +155,69 @@ def calibrate_local(
         measured, reasons = _measure(device, bound, task_like, missing, threads, budget_s, seed, on_progress)
         _check_measured(device, space, missing, measured, reasons)
         for precision in missing:
-            predictor = from_measurements(
-                device, measured, precision=precision, n_outputs=task_like.n_outputs, seed=seed,
-                source=_where(device), licence="own measurements", spaces=[bound],
-            )  # fmt: skip
+            mine = [m for m in measured if m.precision == precision]
+            known[precision] = predictor = _fit_own(device, bound, task_like, mine, seed)
             if is_kept:
-                save_predictor(predictor, local=device.is_local)
-            known[precision] = predictor
+                save_predictor(predictor, local=device.is_local, measured=mine)
     return {precision: known[precision] for precision in precisions}
 
 
-def _where(device: Device) -> str:
-    return f"calibrated on this machine ({machine_name()})" if device.is_local else f"calibrated on {device.host}"
+def learn_from(
+    device: Device,
+    space: SearchSpace,
+    task_like: TaskLike,
+    measured: Sequence[Measurement],
+    *,
+    threads: int,
+    seed: int = 0,
+) -> list[str]:
+    """Let the predictors that a device calibrated learn from models that were measured since.
+
+    A search looks for networks that seem fast, and so finds those whose latency is predicted too low. What it then
+    measured tells the next search.
+
+    Args:
+        device, space, task_like, threads: as for `calibrate_local`.
+        measured: of networks of the space; unstable ones are left out.
+    Returns:
+        A sentence for each predictor that was looked at; none where the device keeps no measurements.
+    """
+    bound, said = space.for_task(task_like), []
+    known = _cached(device, bound, task_like, threads) if space.name in plugin_names("space") else {}
+    for precision, predictor in known.items():
+        new = [m for m in measured if m.precision == precision and m.stable is not False]
+        before = predictor.card.mape or 0.0
+        try:
+            earlier = kept_measurements(predictor.card, local=device.is_local)
+            if not new or not earlier:
+                continue
+            refitted = _fit_own(device, bound, task_like, [*earlier, *new], seed)
+        except MeasurementError as error:  # repeated ones disagree, or the file was broken
+            said.append(f"the {precision} predictor of {device.name} stays as it is: {error}")
+            continue
+        after = refitted.card.mape or 0.0
+        if after > MOST_WORSE * before:
+            said.append(
+                f"the {precision} models measured now do not fit what {device.name} was calibrated on (error "
+                f"{before:.1%} became {after:.1%}): the predictor stays. On an idle machine, calibrate again"
+            )
+            continue
+        save_predictor(refitted, local=device.is_local, measured=[*earlier, *new])
+        said.append(
+            f"the {precision} predictor of {device.name} learned from {len(new)} measured models for the next search: "
+            f"held-out error {after:.1%}, was {before:.1%}"
+        )
+    return said
+
+
+def _fit_own(
+    device: Device, bound: SearchSpace, task_like: TaskLike, measured: Sequence[Measurement], seed: int
+) -> LinearGpPredictor:
+    where = f"calibrated on this machine ({machine_name()})" if device.is_local else f"calibrated on {device.host}"
+    return from_measurements(
+        device, measured, n_outputs=task_like.n_outputs, seed=seed,
+        source=where, licence="own measurements", spaces=[bound],
+    )  # fmt: skip
 
 
 def _check_measured(
@@ -178,67 +230,6 @@ def _check_measured(
                 f"no {precision} network of space {space.name!r} could be measured on {device.name}{why}; "
                 "try again on an idle machine, or leave the precision out with --precision"
             )
-
-
-def draw_candidates(
-    space: SearchSpace, precisions: Sequence[str], count: int, *, rng: np.random.Generator
-) -> list[Candidate]:
-    """Networks that span a space: smallest, largest, smallest and pruned, then random ones, every other pruned.
-
-    Every other pair of these is drawn towards the smallest network: a random share of its choices is. Fronts lie at the
-    fast end, where a plain draw has next to nothing, and a predictor that errs there errs where it is believed.
-
-    Args:
-        space: bound to the task.
-        count: of each precision.
-    """
-    drawn = []
-    for number in range(count):
-        for precision in precisions:
-            fixed = space.smallest() if number in (0, 2) else space.largest() if number == 1 else None
-            ratios = {} if number % 2 or number == 0 else {s: PRUNE_RATIOS[int(rng.integers(3))] for s in space.stages}
-            if number == 2:  # the least work that the space has
-                ratios = dict.fromkeys(space.stages, PRUNE_RATIOS[-1])
-            drawn.append(Candidate(fixed or _draw(space, number // 2 % 2, rng), CompressionPlan.of(precision, ratios)))
-    return drawn
-
-
-def _draw(space: SearchSpace, small: int, rng: np.random.Generator) -> Architecture:
-    architecture = space.sample(rng)
-    if not small:
-        return architecture
-    least, share = space.smallest(), MOST_SMALL * rng.random()
-    return space.architecture(
-        {key: least[key] if rng.random() < share else value for key, value in architecture.items()}
-    )
-
-
-def choose_candidates(
-    space: SearchSpace,
-    task: TaskLike,
-    device: Device,
-    precisions: Sequence[str],
-    count: int,
-    *,
-    rng: np.random.Generator,
-) -> list[Candidate]:
-    """Networks worth measuring: those that, once measured, leave the least doubt of the others of the space.
-
-    Args:
-        space: bound to the task.
-        count: of each precision; beyond `FEW` they are drawn, because a choice gains nothing any more.
-    """
-    if count > FEW:
-        return draw_candidates(space, precisions, count, rng=rng)
-    known = known_predictors(device, (space.name,), None)
-    pool = draw_candidates(space, precisions[:1], max(_POOL, 4 * count), rng=rng)
-    networks = [operations(space, candidate, task, multiple=device.channel_multiple) for candidate in pool]
-    chosen = [pool[at] for at in choose_networks(networks, count, sources=known)]
-    return [
-        Candidate(c.architecture, CompressionPlan.of(precision, dict(c.compression.prune)))
-        for c in chosen
-        for precision in precisions
-    ]
 
 
 def _cached(device: Device, space: SearchSpace, task: TaskLike, threads: int) -> dict[str, LatencyPredictor]:

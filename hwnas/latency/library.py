@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hwnas.core.architecture import short_hash
 from hwnas.core.device import Device
+from hwnas.core.measurement import Measurement, read_measurements, write_measurements
 from hwnas.core.predictor import Card, LatencyPredictor
 from hwnas.devices.cpu import machine_name
 from hwnas.errors import HwnasError
@@ -17,7 +18,9 @@ from hwnas.latency.features import SCHEMA
 from hwnas.latency.predictor import LinearGpPredictor, read_card
 from hwnas.store import cache_dir
 
-__all__ = ["best_space", "cards", "find_predictors", "machine_key", "save_predictor"]
+__all__ = ["best_space", "cards", "find_predictors", "kept_measurements", "machine_key", "save_predictor"]
+
+_MEASUREMENTS = "measurements.jsonl"
 
 logger = logging.getLogger(__name__)
 
@@ -94,21 +97,39 @@ def best_space(device: Device) -> str | None:
     return max(sorted(worth), key=lambda space: (len(worth[space]), sum(worth[space])), default=None)
 
 
-def save_predictor(predictor: LinearGpPredictor, *, local: bool) -> Path:
+def save_predictor(predictor: LinearGpPredictor, *, local: bool, measured: Sequence[Measurement] = ()) -> Path:
     """Keep a predictor in the cache, where `find_predictors` finds it; the folder it is in.
 
     Args:
         predictor: replaces an earlier one for the same spaces, input shapes, runtime version and threads.
         local: whether it was measured on this machine, and so is of no use on another.
+        measured: what it was fitted on, where more may be added later; see `kept_measurements`.
     Raises:
         RunFolderError: the cache is not writable.
     """
-    card = predictor.card
+    folder = _folder_of(predictor.card, local)
+    predictor.save(folder)
+    path = folder / _MEASUREMENTS
+    path.unlink(missing_ok=True)
+    if measured:
+        write_measurements(path, measured)
+    return folder
+
+
+def kept_measurements(card: Card, *, local: bool) -> list[Measurement]:
+    """What a predictor of the cache was fitted on; empty if that was not kept.
+
+    Raises:
+        MeasurementError: the file is damaged.
+    """
+    path = _folder_of(card, local) / _MEASUREMENTS
+    return list(read_measurements(path)) if path.exists() else []
+
+
+def _folder_of(card: Card, local: bool) -> Path:
     key = short_hash([card.runtime_version, card.threads, sorted(card.spaces), sorted(card.input_shapes)])
     owner = machine_key() if local else "any"
-    folder = _cached() / card.device / f"{owner}-{key}" / f"{card.runtime}-{card.precision}"
-    predictor.save(folder)
-    return folder
+    return _cached() / card.device / f"{owner}-{key}" / f"{card.runtime}-{card.precision}"
 
 
 def _cached() -> Path:

@@ -16,6 +16,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import RuntimeExportError, TrainingError
+from hwnas.latency.calibrate import learn_from
 from hwnas.measure.board import flags_of
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.config import SearchConfig
@@ -36,7 +37,7 @@ from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.loop import FrontTracker, Loop
 from hwnas.search.result import SearchResult
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.setup import PREDICTORS, Setup, find_parts, find_predictor_set, freeze, within_domain
+from hwnas.search.setup import PREDICTORS, THREADS, Setup, find_parts, find_predictor_set, freeze, within_domain
 from hwnas.search.study import Evaluated, SearchStudy
 from hwnas.store import read_front, write_atomic, write_json
 
@@ -149,6 +150,10 @@ class _Run:
         order = finishing_order(records, self.config.n_front)
         finished = self._finish(finisher, order, budget, effort, clock)
         measured = measure_finished(finished, setup, folder.path, self.listener)
+        if measured:
+            seen, seed = list(measured.values()), self.config.seed
+            for sentence in learn_from(setup.device, setup.space, setup.task, seen, threads=THREADS, seed=seed):
+                self.listener.note(sentence)
         front = assemble(finished, measured, budget, setup, reference, seed=self.config.seed)
         write_json(folder.path / "front.json", front.to_json())
         result = SearchResult(folder.path, front)

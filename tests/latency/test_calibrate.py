@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +10,17 @@ from made_up import true_ms
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.measurement import Measurement
+from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.task import TaskShape
 from hwnas.errors import InvalidArchitectureError, MeasurementError
 from hwnas.latency import calibrate
 from hwnas.latency.calibrate import (
     calibrate_local,
-    draw_candidates,
     from_measurements,
+    learn_from,
     predictors_from_measurements,
 )
+from hwnas.latency.draw import draw_candidates
 from hwnas.plugins import load_plugin
 from hwnas.trace import operations
 
@@ -55,16 +56,6 @@ def draw(count: int, precisions: tuple[str, ...] = ("fp32",)) -> list[Candidate]
     return draw_candidates(SPACE, precisions, count, rng=np.random.default_rng(0))
 
 
-def test_candidates_span_the_space() -> None:
-    drawn = draw(40, ("fp32", "int8"))
-    assert Counter(c.compression.precision for c in drawn) == {"fp32": 40, "int8": 40}
-    assert {drawn[0].architecture, drawn[1].architecture} == {SPACE.smallest()}
-    assert drawn[2].architecture == SPACE.largest()
-    ratios = {ratio for c in drawn for _, ratio in c.compression.prune}
-    assert ratios == {0.25, 0.5}
-    assert len(set(drawn)) > 75
-
-
 def test_from_measurements_to_a_good_predictor() -> None:
     predictor = from_measurements(CPU, timed(draw(50)))
     card = predictor.card
@@ -88,15 +79,6 @@ def test_precisions_are_fitted_apart() -> None:
     found = predictors_from_measurements(CPU, given)
     assert list(found) == ["fp32", "int8"]
     assert all(p.card.n_measurements == 6 for p in found.values())
-
-
-def test_the_fast_end_is_drawn() -> None:
-    """Fronts lie there; a plain draw has one network in twenty below its own 5th percentile."""
-    rng = np.random.default_rng(1)
-    plain = [operations(SPACE, Candidate(SPACE.sample(rng)), TASK).macs for _ in range(300)]
-    drawn = np.array([operations(SPACE, Candidate(c.architecture), TASK).macs for c in draw(100)])
-    assert (drawn < np.quantile(plain, 0.05)).mean() > 0.15
-    assert (drawn > np.median(plain)).mean() > 0.2  # and the rest is there, too
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
@@ -141,3 +123,46 @@ def test_a_device_elsewhere_cannot_be_calibrated_here(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HWNAS_CACHE", str(tmp_path))
     with pytest.raises(MeasurementError, match="cannot be measured from here"):
         calibrate_local(replace(CPU, name="elsewhere", reach="none"), SPACE, TASK, ["fp32"], threads=1)
+
+
+@pytest.fixture
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> LatencyPredictor:
+    """This machine, calibrated on a made-up device's latencies."""
+    monkeypatch.setattr(calibrate, "collect", lambda space, task, device, batch, **_: here(batch))
+    return calibrate_local(CPU, SPACE, TASK, ["fp32"], threads=1, budget_s=30)["fp32"]
+
+
+def here(candidates: Sequence[Candidate], factor: float = 1.0) -> list[Measurement]:
+    version = load_plugin("runtime", "onnxruntime")().version()
+    return [
+        replace(m, runtime_version=version, samples_ms=tuple(tuple(factor * ms for ms in row) for row in m.samples_ms))
+        for m in timed(candidates)
+    ]
+
+
+def test_a_predictor_learns_from_what_a_search_measured(calibrated: LatencyPredictor) -> None:
+    models = [Candidate(SPACE.sample(np.random.default_rng(seed))) for seed in range(8)]
+    (said,) = learn_from(CPU, SPACE, TASK, here(models), threads=1)
+    assert "learned from 8 measured models" in said
+    again = calibrate_local(CPU, SPACE, TASK, ["fp32"], threads=1)["fp32"]
+    assert again.card.n_measurements == calibrated.card.n_measurements + 8
+    (_,) = learn_from(CPU, SPACE, TASK, here(models[:1]), threads=1)  # the same once more
+    assert calibrate_local(CPU, SPACE, TASK, ["fp32"], threads=1)["fp32"].card.n_measurements >= 8
+
+
+@pytest.mark.parametrize(
+    ("factor", "unstable", "message"),
+    [(3.0, False, "do not fit what cpu was calibrated on"), (1.0, True, None)],
+)
+def test_what_it_does_not_learn_from(
+    calibrated: LatencyPredictor, factor: float, unstable: bool, message: str | None
+) -> None:
+    models = [Candidate(SPACE.sample(np.random.default_rng(seed))) for seed in range(8)]
+    said = learn_from(CPU, SPACE, TASK, [replace(m, stable=not unstable) for m in here(models, factor)], threads=1)
+    assert [message in sentence for sentence in said if message] == ([True] if message else [])
+    assert calibrate_local(CPU, SPACE, TASK, ["fp32"], threads=1)["fp32"].card == calibrated.card
+
+
+def test_a_measurement_that_contradicts_an_earlier_one(calibrated: LatencyPredictor) -> None:
+    (said,) = learn_from(CPU, SPACE, TASK, here([Candidate(SPACE.largest())], 2.0), threads=1)
+    assert "stays as it is" in said
