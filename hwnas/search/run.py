@@ -11,11 +11,12 @@ import numpy as np
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
+from hwnas.core.measurement import Measurement
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
-from hwnas.errors import RuntimeExportError, TrainingError
+from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
 from hwnas.latency.calibrate import learn_from
 from hwnas.measure.board import flags_of
 from hwnas.search.budget import Budget, Scorer
@@ -150,15 +151,22 @@ class _Run:
         order = finishing_order(records, self.config.n_front)
         finished = self._finish(finisher, order, budget, effort, clock)
         measured = measure_finished(finished, setup, folder.path, self.listener)
-        if measured:
-            seen, seed = list(measured.values()), self.config.seed
-            for sentence in learn_from(setup.device, setup.space, setup.task, seen, threads=THREADS, seed=seed):
-                self.listener.note(sentence)
         front = assemble(finished, measured, budget, setup, reference, seed=self.config.seed)
         write_json(folder.path / "front.json", front.to_json())
         result = SearchResult(folder.path, front)
         result.report()
+        self._learn(setup, list(measured.values()))
         return front
+
+    def _learn(self, setup: Setup, measured: list[Measurement]) -> None:
+        if not measured:
+            return
+        try:
+            said = learn_from(setup.device, setup.space, setup.task, measured, threads=THREADS, seed=self.config.seed)
+        except MeasurementError as error:  # the front is written already
+            said = [f"nothing is learned from the measured models: {error}"]
+        for sentence in said:
+            self.listener.note(sentence)
 
     def _finish(
         self, finisher: Finisher, order: Sequence[Evaluated], budget: Budget, effort: Effort, clock: Clock
