@@ -116,9 +116,9 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
         (["predict", "--device", "cpu"], ["--space S and --architectures FILE"]),
         (["measure", "--device", "cpi", "--space", "mobilenet", "--samples", "1"], ["mean 'cpu'"]),
         ([*MEASURE, "--precision", "int9"], ["unknown precision 'int9'"]),
-        ([*MEASURE, "--host", "me@board"], ["this machine only"]),
+        ([*MEASURE, "--host", "me@board"], ["hwnas device add NAME --host me@board"]),
         ([*MEASURE, "--out", "{tmp}/broken/front.json"], ["line 1"]),
-        (["verify", "{run}", "--host", "me@board"], ["this machine only"]),
+        (["verify", "{run}", "--host", "me@board"], ["hwnas device add NAME --host me@board"]),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(
