@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_table
 
@@ -31,7 +33,7 @@ def devices(as_json: AsJson = False) -> None:
         ("device", "kind", "runtime", "precision", "error (MAPE)>", "within 10 %>", "spaces", "data"),
         (row for device in found for row in _rows(device)),
     )
-    print("whole sources, licences and dates: hwnas devices --json\n")
+    typer.echo("whole sources, licences and dates: hwnas devices --json\n")
     print_table("names", ("device", "title", "also called", "note"), (_name_row(device) for device in found))
 
 

@@ -156,13 +156,13 @@ class _Trainer:
         plain = [p for p in self.student.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": plain, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=self.lr)
+        if self.teacher is not None:  # its accuracy on the training split
+            labels = torch.from_numpy(self.task.train.labels)
+            self.taught = float((self.teacher.argmax(1).cpu() == labels).float().mean())
 
     def outgrow(self, reached: float) -> None:
         """Drop a teacher that `reached` surpasses: after little training it would only hold back."""
-        if self.teacher is None:
-            return
-        labels = torch.from_numpy(self.task.train.labels)
-        if reached > float((self.teacher.argmax(1).cpu() == labels).float().mean()):
+        if self.teacher is not None and reached > self.taught:
             self.teacher = None
 
     @property

@@ -198,7 +198,7 @@ def _step(
     for number, architecture in enumerate(networks):
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.is_cuda):
             logits = net(inputs, dict(architecture))
-            smoothing = settings.label_smoothing if target is labels and teaches else 0.0
+            smoothing = settings.label_smoothing if teaches and number == 0 else 0.0
             loss = F.cross_entropy(logits.float(), target, label_smoothing=smoothing)
         if number == 0 and not math.isfinite(first := loss.item()):
             raise TrainingError(f"the supernet's loss is {first}; lower the learning rate or check the data for NaN")

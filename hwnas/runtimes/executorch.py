@@ -167,4 +167,6 @@ def _quantize(parts: SimpleNamespace, module: Any, samples: FloatArray) -> Any:
 
 
 def _name(target: Any) -> str:
-    return str(getattr(target, "__name__", target)).split(".")[-2 if "." in str(target) else 0]
+    """Of an operation, without namespace and overload: "aten.add.Tensor" is "add"."""
+    parts = str(getattr(target, "__name__", target)).split(".")
+    return parts[-2] if len(parts) > 1 else parts[0]

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, Runtime, Session
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, Runtime, Session
 from hwnas.errors import RuntimeExportError
+from hwnas.runtimes import onnx_graph
+from hwnas.runtimes.cpu_flags import needs_reduced_range
 from hwnas.store import sha256_of, write_atomic
 
 __all__ = [
-    *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "check_shape", "export_checked", "export_onnx"),
+    *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "convert_by_onnx", "export_checked", "export_onnx"),
     *("first_line", "guarded"),
 ]
 
@@ -28,6 +30,7 @@ MAX_FP32_PARITY = 1e-4
 _PARITY_SAMPLES = 4  # more than one, so that a batch axis that was frozen at export is found
 
 Convert = Callable[[Path, Path], dict[str, Any]]
+Quantize = Callable[[Path, Path, FloatArray, bool], dict[str, Any]]
 
 
 def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, convert: Convert) -> ExportedModel:
@@ -99,6 +102,26 @@ def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path) -> None:
             output_names=[OUTPUT_NAME],
             dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
         )
+
+
+def convert_by_onnx(model: Any, folder: Path, done: Path, spec: ExportSpec, quantize: Quantize) -> dict[str, Any]:
+    """The conversion of runtimes that read ONNX, for `export_checked`.
+
+    Args:
+        quantize: (fp32 file, file to write, samples, whether weights keep 7 bits) -> details of its method.
+    """
+    fp32 = folder / "fp32.onnx"
+    export_onnx(model, spec.input_shape, fp32)
+    details: dict[str, Any] = {"nodes_fp32": onnx_graph.describe(fp32)["nodes"]}
+    if spec.precision == "int8" and spec.calibration is not None:
+        reduce_range = needs_reduced_range(spec.cpu_flags)
+        details |= {**quantize(fp32, done, spec.calibration, reduce_range), "reduce_range": reduce_range}
+    elif spec.precision == "fp16":
+        onnx_graph.to_fp16(fp32, done)
+    else:
+        fp32.replace(done)
+    onnx_graph.write_metadata(done, spec.metadata)
+    return details | onnx_graph.describe(done)
 
 
 def first_line(error: BaseException) -> str:

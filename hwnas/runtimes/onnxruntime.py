@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +12,7 @@ import numpy as np
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
 from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph
-from hwnas.runtimes.cpu_flags import needs_reduced_range
-from hwnas.runtimes.exporting import INPUT_NAME, OUTPUT_NAME, export_checked, export_onnx, first_line
+from hwnas.runtimes.exporting import INPUT_NAME, OUTPUT_NAME, convert_by_onnx, export_checked, first_line
 
 __all__ = ["INPUT_NAME", "OUTPUT_NAME", "OnnxRuntime", "OnnxSession"]
 
@@ -84,7 +84,8 @@ class OnnxRuntime:
 
     def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
         """See `export_checked`; int8 is static QDQ with weights per channel."""
-        return export_checked(self, model, spec, path, lambda folder, done: _convert(model, folder, done, spec))
+        convert = partial(convert_by_onnx, model, spec=spec, quantize=_quantize)
+        return export_checked(self, model, spec, path, convert)
 
     def load(self, path: Path, *, threads: int = 1) -> OnnxSession:
         """Load a file that `export` wrote.
@@ -95,22 +96,9 @@ class OnnxRuntime:
         return OnnxSession(path, threads=threads)
 
 
-def _convert(model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
-    fp32 = folder / "fp32.onnx"
-    export_onnx(model, spec.input_shape, fp32)
-    before = onnx_graph.describe(fp32)
-    details: dict[str, Any] = {"nodes_fp32": before["nodes"]}
-    if spec.precision == "int8" and spec.calibration is not None:
-        reduce_range = needs_reduced_range(spec.cpu_flags)
-        onnx_graph.quantize_int8(fp32, done, spec.calibration, input_name=INPUT_NAME, reduce_range=reduce_range)
-        details |= {
-            "quantization": "static QDQ, int8 weights per channel, uint8 activations",
-            "reduce_range": reduce_range,
-            "calibration": {"method": "min-max", "samples": len(spec.calibration)},
-        }
-    elif spec.precision == "fp16":
-        onnx_graph.to_fp16(fp32, done)
-    else:
-        fp32.replace(done)
-    onnx_graph.write_metadata(done, spec.metadata)
-    return details | onnx_graph.describe(done)
+def _quantize(fp32: Path, done: Path, samples: FloatArray, reduce_range: bool) -> dict[str, Any]:
+    onnx_graph.quantize_int8(fp32, done, samples, input_name=INPUT_NAME, reduce_range=reduce_range)
+    return {
+        "quantization": "static QDQ, int8 weights per channel, uint8 activations",
+        "calibration": {"method": "min-max", "samples": len(samples)},
+    }

@@ -18,9 +18,7 @@ import numpy as np
 
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes import onnx_graph
-from hwnas.runtimes.cpu_flags import needs_reduced_range
-from hwnas.runtimes.exporting import INPUT_NAME, export_checked, export_onnx, first_line
+from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx, export_checked, first_line
 
 __all__ = ["SETTINGS", "OpenVino", "OpenVinoSession"]
 
@@ -113,26 +111,11 @@ class OpenVino:
         return OpenVinoSession(path, threads=threads)
 
     def _convert(self, model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
-        fp32 = folder / "fp32.onnx"
-        export_onnx(model, spec.input_shape, fp32)
-        details: dict[str, Any] = {"nodes_fp32": onnx_graph.describe(fp32)["nodes"]}
-        if spec.precision == "int8" and spec.calibration is not None:
-            reduce_range = needs_reduced_range(spec.cpu_flags)
-            _quantize(fp32, done, spec.calibration, reduce_range)
-            details |= {
-                "quantization": "NNCF, static, int8 weights per channel, 8-bit activations, fast bias correction",
-                "reduce_range": reduce_range,
-                "calibration": {"method": "NNCF's mean of minima and maxima", "samples": len(spec.calibration)},
-            }
-        elif spec.precision == "fp16":
-            onnx_graph.to_fp16(fp32, done)
-        else:
-            fp32.replace(done)
-        onnx_graph.write_metadata(done, spec.metadata)
-        return details | onnx_graph.describe(done) | {"executed": self.load(done).executed(), "load_with": SETTINGS}
+        details = convert_by_onnx(model, folder, done, spec, _quantize)
+        return details | {"executed": self.load(done).executed(), "load_with": SETTINGS}
 
 
-def _quantize(source: Path, target: Path, samples: FloatArray, reduce_range: bool) -> None:
+def _quantize(fp32: Path, done: Path, samples: FloatArray, reduce_range: bool) -> dict[str, Any]:
     """NNCF on the ONNX graph; weights keep 7 bits where the target's u8 x s8 sums saturate at 16 bits."""
     import onnx
 
@@ -144,13 +127,17 @@ def _quantize(source: Path, target: Path, samples: FloatArray, reduce_range: boo
             raise MissingDependencyError(_INSTALL) from error
         fix = OverflowFix.ENABLE if reduce_range else OverflowFix.DISABLE
         quantized = nncf.quantize(
-            onnx.load(str(source)),
+            onnx.load(str(fp32)),
             nncf.Dataset([{INPUT_NAME: sample[None]} for sample in samples.astype(np.float32)]),
             subset_size=len(samples),
             preset=nncf.QuantizationPreset.MIXED,
             advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
         )
-    onnx.save(quantized, str(target))
+    onnx.save(quantized, str(done))
+    return {
+        "quantization": "NNCF, static, int8 weights per channel, 8-bit activations, fast bias correction",
+        "calibration": {"method": "NNCF's mean of minima and maxima", "samples": len(samples)},
+    }
 
 
 @contextlib.contextmanager
