@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hwnas.core.device import Device
 
-__all__ = ["DEVICE", "EXECUTORCH", "OPENVINO", "machine_name"]
+__all__ = ["DEVICE", "EXECUTORCH", "LITERT", "OPENVINO", "TORCH", "TORCH_COMPILE", "machine_name"]
 
 DEVICE = Device(
     name="cpu",
@@ -24,7 +24,18 @@ DEVICE = Device(
 EXECUTORCH = replace(
     DEVICE, name="cpu-executorch", title="the CPU of this machine, with ExecuTorch", runtime="executorch"
 )
+LITERT = replace(DEVICE, name="cpu-litert", title="the CPU of this machine, with LiteRT", runtime="litert")
 OPENVINO = replace(DEVICE, name="cpu-openvino", title="the CPU of this machine, with OpenVINO", runtime="openvino")
+TORCH = replace(
+    DEVICE,
+    name="cpu-torch",
+    title="the CPU of this machine, with PyTorch, eager",
+    runtime="torch",
+    precisions=("fp32", "bf16"),
+)
+TORCH_COMPILE = replace(
+    TORCH, name="cpu-torch-compile", title="the CPU of this machine, with torch.compile", runtime="torch-compile"
+)
 
 
 def machine_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -123,13 +123,54 @@ def _executorch(path: str, threads: int, values: Array) -> Loaded:
     return call, call()[0].shape
 
 
-LOADERS = {"executorch": _executorch, "onnxruntime": _onnxruntime, "openvino": _openvino}
+def _litert(path: str, threads: int, values: Array) -> Loaded:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path, num_threads=threads)
+    interpreter.allocate_tensors()
+    write, read = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    # The same numbers in the file's own order, which has channels last.
+    interpreter.set_tensor(write["index"], values.reshape(write["shape"]))
+    interpreter.invoke()
+    return interpreter.invoke, interpreter.get_tensor(read["index"]).shape
+
+
+def _torch(path: str, threads: int, values: Array, *, compiled: bool = False) -> Loaded:
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # of a file only tensors are read
+    import torch
+
+    torch.set_num_threads(threads)
+    module: Any = torch.export.load(path).module()
+    inputs = torch.from_numpy(values)
+    if compiled:
+        module = torch.compile(module, dynamic=False)
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return module(inputs)
+
+    return call, call().shape
+
+
+LOADERS: dict[str, Callable[[str, int, Array], Loaded]] = {
+    "executorch": _executorch,
+    "litert": _litert,
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+    "torch": _torch,
+    "torch-compile": partial(_torch, compiled=True),
+}
+
+
+# Module and distribution of a runtime, where they are not named as it is.
+PACKAGES = {"litert": ("ai_edge_litert.interpreter", "ai-edge-litert"), "torch-compile": ("torch", "torch")}
 
 
 def _version(runtime: str) -> str:
     if runtime not in LOADERS:
         raise ValueError(f"runtime {runtime!r} is not known; known: {', '.join(LOADERS)}")
-    version = getattr(importlib.import_module(runtime), "__version__", None) or metadata.version(runtime)
+    module, package = PACKAGES.get(runtime, (runtime, runtime))
+    version = getattr(importlib.import_module(module), "__version__", None) or metadata.version(package)
     return str(version).split("-")[0]
 
 

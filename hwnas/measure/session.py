@@ -28,12 +28,12 @@ from hwnas.measure.protocol import MIN_ROUNDS, Budget, RoundPlan, WarmUp, judge,
 
 __all__ = ["RUNTIMES", "MeasureItem", "MeasurementFailure", "Progress", "measure_files"]
 
-RUNTIMES = ("executorch", "onnxruntime", "openvino")  # that the agent can time
+RUNTIMES = ("executorch", "litert", "onnxruntime", "openvino", "torch", "torch-compile")  # that the agent can time
 GROUP = 64  # models loaded at once
 RELOAD_CALLS = 10  # thrown away after a model was loaded again between rounds
 MAX_REPEATS = 2  # more passes over models that were not stable
 WARM_UP_SHARE = 0.15  # of the progress bar
-LOAD_TIMEOUT_S, ANSWER_TIMEOUT_S = 120.0, 30.0
+LOAD_TIMEOUT_S, ANSWER_TIMEOUT_S = 240.0, 30.0  # loading may compile
 
 Progress = Callable[[int, int], None]
 

@@ -6,10 +6,7 @@ slow; the export counts both.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +16,7 @@ import numpy as np
 
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes.exporting import export_checked, first_line
+from hwnas.runtimes.exporting import export_checked, first_line, no_native_stderr
 
 __all__ = ["ExecuTorch", "ExecuTorchSession"]
 
@@ -27,7 +24,7 @@ __all__ = ["ExecuTorch", "ExecuTorchSession"]
 def _load_libraries() -> SimpleNamespace:
     """The parts of ExecuTorch; its CPU detection writes to the process's stderr, which is held back."""
     try:
-        with _no_native_stderr():
+        with no_native_stderr():
             from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
             from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
             from executorch.exir import to_edge_transform_and_lower
@@ -44,18 +41,6 @@ def _load_libraries() -> SimpleNamespace:
     )
 
 
-@contextmanager
-def _no_native_stderr() -> Iterator[None]:
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
-
-
 class ExecuTorchSession:
     """A loaded program; one input, one output.
 
@@ -69,7 +54,7 @@ class ExecuTorchSession:
     def __init__(self, path: Path, *, threads: int = 1) -> None:
         parts = _load_libraries()
         try:
-            with _no_native_stderr():
+            with no_native_stderr():
                 parts.set_threads(threads)
                 # Reading it here finds a missing file; the program keeps no reference to these bytes.
                 self._program = parts.runtime.get().load_program(Path(path).read_bytes())
@@ -145,7 +130,7 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
             "reduce_range": False,  # XNNPACK's sums do not saturate
             "calibration": {"method": "min-max", "samples": len(spec.calibration)},
         }
-    with _no_native_stderr():
+    with no_native_stderr():
         edge = parts.lower(program, partitioner=[parts.partitioner()])
         nodes = [node for node in edge.exported_program().graph.nodes if node.op == "call_function"]
         lowered = edge.to_executorch()

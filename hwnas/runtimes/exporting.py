@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
 import warnings
@@ -21,7 +22,7 @@ from hwnas.store import sha256_of, write_atomic
 
 __all__ = [
     *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "convert_by_onnx", "export_checked", "export_onnx"),
-    *("first_line", "guarded"),
+    *("first_line", "guarded", "no_native_stderr"),
 ]
 
 INPUT_NAME, OUTPUT_NAME = "input", "logits"
@@ -60,9 +61,12 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
             f"{MAX_FP32_PARITY:g}. Look for an operation that the exporter translates wrongly"
         )
     write_atomic(path, data)
-    batch = details.pop("samples_a_call", "batch")
+    batch, shape = details.pop("samples_a_call", "batch"), list(spec.input_shape)
+    layout: dict[str, str] = {}
+    if details.pop("channels_last", False) and len(shape) == 3:
+        shape, layout = [*shape[1:], shape[0]], {"layout": "NHWC"}
     details |= {
-        "input": {"name": INPUT_NAME, "shape": [batch, *spec.input_shape], "dtype": "float32"},
+        "input": {"name": INPUT_NAME, "shape": [batch, *shape], "dtype": "float32", **layout},
         "output": {"name": OUTPUT_NAME, "shape": [batch, n_outputs], "dtype": "float32"},
         "seconds": round(time.perf_counter() - started, 3),
     }
@@ -146,6 +150,19 @@ def guarded(runtime: str, step: str, work: Callable[[], Any]) -> Any:
 
 def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
+
+
+@contextmanager
+def no_native_stderr() -> Iterator[None]:
+    """What libraries write to the process's stderr from C++ is held back."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 @contextmanager

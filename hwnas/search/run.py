@@ -44,6 +44,8 @@ from hwnas.store import read_front, write_atomic, write_json
 
 __all__ = ["SearchResult", "run_search"]
 
+LEAST_FINISHED = 3  # models, however short the time: fewer are no front
+
 
 def run_search(
     config: SearchConfig,
@@ -183,6 +185,9 @@ class _Run:
             if len(finished) >= wanted and (4 * len(kept) >= 3 * wanted or 2 * len(finished) >= 3 * wanted):
                 break
             if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
+                break
+            if len(finished) >= LEAST_FINISHED and clock.left_s == 0:
+                self.listener.note(f"the time is up: {len(finished)} of {wanted} models are finished")
                 break
             shrink = finish_shrink(effort, macs[at], finisher.task)
             ahead = macs[at : at + max(1, wanted - len(finished))]

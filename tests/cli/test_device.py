@@ -75,7 +75,10 @@ def test_json(loopback: Loopback) -> None:
     [
         (["device", "add", "edgetpu", "--host", "b"], "choose another name, such as my-edgetpu"),
         (["device", "add", "Pi", "--host", "127.0.0.1"], ""),
-        (["device", "add", "pi", "--host", "b", "--runtime", "abacus"], "allowed: executorch, onnxruntime, openvino"),
+        (
+            ["device", "add", "pi", "--host", "b", "--runtime", "abacus"],
+            "allowed: executorch, litert, onnx",
+        ),
         (["device", "add", "pi", "--host=-oProxyCommand=true"], "is no host for ssh"),
         (["device", "remove", "pi"], "no device of your own is named 'pi'; yours: none"),
         (["measure", "--device", "cpu", "--space", "mobilenet", "--samples", "1", "--host", "b"], "hwnas device add"),

@@ -11,6 +11,8 @@ from hwnas.devices.cpu import machine_name
 from hwnas.devices.resolve import all_devices, check_precisions, find_device, measure_of
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError
 
+LOCAL = ["cpu", "cpu-executorch", "cpu-litert", "cpu-openvino", "cpu-torch", "cpu-torch-compile"]
+
 
 @pytest.mark.parametrize(
     ("name", "expected"),
@@ -25,7 +27,7 @@ def test_all_devices_are_sorted_and_complete() -> None:
     names = [device.name for device in devices]
     assert names == sorted(names)
     assert {"cpu", "jetson-nano", "jetson-tx2"} <= set(names)
-    assert [device.name for device in devices if device.is_local] == ["cpu", "cpu-executorch", "cpu-openvino"]
+    assert [device.name for device in devices if device.is_local] == LOCAL
 
 
 @pytest.mark.parametrize(("name", "guess"), [("jetsn", "jetson"), ("CPU", "cpu"), ("jetson-nanoo", "jetson-nano")])

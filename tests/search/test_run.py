@@ -21,6 +21,7 @@ from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import Task
 from hwnas.errors import BuildError, ConfigError, InfeasibleBudgetError, RunFolderError
 from hwnas.search.config import SearchConfig
+from hwnas.search.effort import Clock
 from hwnas.search.result import SearchResult
 from hwnas.search.run import run_search
 from hwnas.store import read_front, sha256_of
@@ -92,6 +93,18 @@ def check_model(model: Any, run_dir: Path, space: SearchSpace, task: Task) -> No
     assert (entry.source, entry.in_domain) == ("predicted", False)
     assert entry.low < entry.predicted < entry.high
     assert model.energy_mj == {"jetson-nano": None}
+
+
+def test_finishing_ends_with_the_time_once_there_are_a_few_models(
+    config: SearchConfig, few: Task, make_space: MakeSpace, recorder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "left_s", property(lambda self: None if self.end_s is None else 0.0))
+    monkeypatch.setattr(Clock, "share", lambda self, share: None)
+    monkeypatch.setattr("hwnas.search.run.LEAST_FINISHED", 1)
+    space = make_space((4, 12, 32), (1, 2, 3))
+    result = run_search(replace(config, n_trials=9, n_front=8, time_s=600.0), recorder, space=space, task=few)
+    assert "the time is up: 1 of 8 models are finished" in recorder.notes
+    assert len(list((result.run_dir / "models").iterdir())) == 1
 
 
 def test_resuming_a_finished_run(config: SearchConfig, few: Task, make_space: MakeSpace, recorder: Any) -> None:

@@ -1,0 +1,169 @@
+"""LiteRT (the successor of TensorFlow Lite) with XNNPACK: fp32 and int8 files.
+
+A file is made for one image a call, and takes it as TensorFlow does: height, width, channels. Converting needs far more
+than running: a board needs `ai-edge-litert` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.runtimes.exporting import export_checked, first_line, no_native_stderr
+
+__all__ = ["LiteRt", "LiteRtSession"]
+
+_INSTALL = "runtime 'litert' needs: pip install 'hwnas[litert]'"
+_SIGNATURE, _INPUT = "serving_default", "args_0"  # as litert-torch names them
+# No convolution of XNNPACK is int8 without these being so, too; both are then converted at the border.
+_BORDER = ("INPUT", "OUTPUT")
+
+
+class LiteRtSession:
+    """A loaded file; one input, one output.
+
+    Args:
+        path: the file.
+        threads: of XNNPACK.
+    Raises:
+        RuntimeExportError: LiteRT cannot load the file.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise MissingDependencyError(_INSTALL) from error
+        try:
+            with no_native_stderr():
+                # The bytes, because a path that is missing is an error of its own kind in every version.
+                self._interpreter = Interpreter(model_content=Path(path).read_bytes(), num_threads=threads)
+                self._interpreter.allocate_tensors()
+            self._input = self._interpreter.get_input_details()[0]["index"]
+            self._output = self._interpreter.get_output_details()[0]["index"]
+        except Exception as error:
+            raise RuntimeExportError(f"litert cannot load {path}: {first_line(error)}; export it again") from error
+        self._path = path
+
+    def operations(self) -> dict[str, int]:
+        """Operations of the file by kind; each "DELEGATE" is a part that XNNPACK runs as a whole."""
+        counts = Counter(str(op["op_name"]) for op in self._interpreter._get_ops_details())
+        return dict(sorted(counts.items()))
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """`n x input_shape` (channels first) -> `n x n_outputs` logits, image by image.
+
+        Raises:
+            RuntimeExportError: the inputs have the wrong shape, or the runtime failed.
+        """
+        found = []
+        try:
+            for image in channels_last(np.asarray(inputs, dtype=np.float32)):
+                self._interpreter.set_tensor(self._input, image[None])
+                self._interpreter.invoke()
+                found.append(self._interpreter.get_tensor(self._output))
+        except Exception as error:
+            raise RuntimeExportError(
+                f"litert cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
+            ) from error
+        return np.concatenate(found)
+
+
+class LiteRt:
+    """Export by litert-torch and Google's quantizer, run by LiteRT with XNNPACK."""
+
+    name: str = "litert"
+    suffix: str = ".tflite"
+    precisions: tuple[str, ...] = ("fp32", "int8")
+
+    def version(self) -> str:
+        """Version of the installed LiteRT.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        try:
+            return metadata.version("ai-edge-litert")
+        except metadata.PackageNotFoundError as error:
+            raise MissingDependencyError(_INSTALL) from error
+
+    def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
+        """See `export_checked`; int8 is static, with weights per channel, between a float input and output."""
+        return export_checked(self, model, spec, path, lambda folder, done: self._convert(model, folder, done, spec))
+
+    def load(self, path: Path, *, threads: int = 1) -> LiteRtSession:
+        """Load a file that `export` wrote.
+
+        Raises:
+            RuntimeExportError: the file is missing or broken.
+        """
+        return LiteRtSession(path, threads=threads)
+
+    def _convert(self, model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
+        details: dict[str, Any] = {"metadata": "none", "samples_a_call": 1, "channels_last": True}
+        fp32 = folder / "fp32.tflite"
+        with _quiet():
+            _to_tflite(model, spec.input_shape, fp32)
+            if spec.precision == "int8" and spec.calibration is not None:
+                _quantize(fp32, done, spec.calibration)
+                details |= {
+                    "quantization": "static, int8 weights per channel, int8 activations (ai-edge-quantizer)",
+                    "reduce_range": False,  # XNNPACK's sums do not saturate
+                    "calibration": {"method": "moving min-max", "samples": len(spec.calibration)},
+                }
+            else:
+                fp32.replace(done)
+        operations = self.load(done).operations()
+        return details | {"delegates": operations.pop("DELEGATE", 0), "operations": operations}
+
+
+def channels_last(images: FloatArray) -> FloatArray:
+    """`n x channels x height x width` -> `n x height x width x channels`; other inputs as they are."""
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if images.ndim == 4 else images
+
+
+def _to_tflite(model: Any, input_shape: tuple[int, ...], path: Path) -> None:
+    try:
+        import litert_torch
+    except ImportError as error:
+        raise MissingDependencyError(_INSTALL) from error
+    import torch
+
+    example = torch.from_numpy(channels_last(np.zeros((1, *input_shape), np.float32)))
+    wrapped = litert_torch.to_channel_last_io(model, args=[0]) if len(input_shape) == 3 else model
+    litert_torch.convert(wrapped.eval(), (example,)).export(str(path))
+
+
+def _quantize(fp32: Path, done: Path, samples: FloatArray) -> None:
+    try:
+        from ai_edge_quantizer import quantizer, recipe
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+        from ai_edge_quantizer.qtyping import TFLOperationName
+    except ImportError as error:
+        raise MissingDependencyError(_INSTALL) from error
+    work = quantizer.Quantizer(str(fp32))
+    work.load_quantization_recipe(recipe.static_wi8_ai8())
+    for place in _BORDER:
+        work.update_quantization_recipe(".*", TFLOperationName(place), algorithm_key=AlgorithmName.NO_QUANTIZE)
+    images = channels_last(samples.astype(np.float32))
+    found = work.calibrate({_SIGNATURE: [{_INPUT: image[None]} for image in images]})
+    done.write_bytes(work.quantize(found).quantized_model)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Both libraries write their steps to the terminal, from Python and from C++."""
+    with warnings.catch_warnings(), no_native_stderr(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield

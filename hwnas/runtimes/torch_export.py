@@ -1,0 +1,159 @@
+"""PyTorch itself: a program of `torch.export`, run eagerly or compiled by `torch.compile` where it is loaded.
+
+One file for both, of JSON and raw tensors. Files that hold pickled objects are refused. Eager calls pay Python and
+dispatch for every operation: their latency is that of a prototype, not of a deployment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.errors import RuntimeExportError
+from hwnas.runtimes.exporting import export_checked, first_line
+
+__all__ = ["Torch", "TorchCompiled", "TorchSession"]
+
+
+class TorchSession:
+    """A loaded program; one input, one output.
+
+    Args:
+        path: the file.
+        threads: of torch, in the whole process.
+        compiled: compiled by inductor, which takes its time at the first call and needs a C++ compiler.
+    Raises:
+        RuntimeExportError: torch cannot load the file, or it holds what only pickle reads.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, compiled: bool = False) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        try:
+            _refuse_pickles(path)
+            with _weights_only(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._module: Any = torch.export.load(str(path)).module()
+        except Exception as error:
+            raise RuntimeExportError(f"torch cannot load {path}: {first_line(error)}; export it again") from error
+        if compiled:
+            self._module = torch.compile(self._module, dynamic=False)
+        self._path = path
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """`n x input_shape` -> `n x n_outputs` logits.
+
+        Raises:
+            RuntimeExportError: the inputs have the wrong shape, or the runtime failed.
+        """
+        import torch
+
+        try:
+            with torch.inference_mode():
+                logits = self._module(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
+            return np.array(logits.numpy(), dtype=np.float32)
+        except Exception as error:
+            raise RuntimeExportError(
+                f"torch cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
+            ) from error
+
+
+class Torch:
+    """Export by torch.export, run eagerly."""
+
+    name: str = "torch"
+    suffix: str = ".pt2"
+    precisions: tuple[str, ...] = ("fp32", "bf16")
+    compiled: bool = False
+
+    def version(self) -> str:
+        """Version of the installed torch."""
+        import torch
+
+        return str(torch.__version__)
+
+    def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
+        """See `export_checked`; at bf16 weights and activations are bf16, input and output stay float."""
+        return export_checked(self, model, spec, path, lambda folder, done: _convert(model, done, spec))
+
+    def load(self, path: Path, *, threads: int = 1) -> TorchSession:
+        """Load a file that `export` wrote.
+
+        Raises:
+            RuntimeExportError: the file is missing or broken, or holds pickled objects.
+        """
+        return TorchSession(path, threads=threads, compiled=self.compiled)
+
+
+class TorchCompiled(Torch):
+    """Export by torch.export, compiled by inductor where it is loaded."""
+
+    name: str = "torch-compile"
+    compiled: bool = True
+
+
+def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
+    import copy
+
+    import torch
+
+    network = _in_bf16(copy.deepcopy(model)) if spec.precision == "bf16" else model
+    # Two samples: a batch of one would be taken for fixed.
+    example = (torch.zeros(2, *spec.input_shape),)
+    with torch.no_grad():
+        program = torch.export.export(network, example, dynamic_shapes=({0: torch.export.Dim("batch")},))
+    program.example_inputs = None  # they would be pickled
+    torch.export.save(program, str(done), extra_files={"hwnas.json": json.dumps(dict(spec.metadata))})
+    names = Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
+    return {"operations": dict(sorted(names.items()))}
+
+
+def _in_bf16(network: Any) -> Any:
+    import torch
+    from torch import nn
+
+    class Casting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network.to(torch.bfloat16)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.network(x.to(torch.bfloat16)).float()
+            return y
+
+    return Casting().eval()
+
+
+def _refuse_pickles(path: Path) -> None:
+    """Weights are raw in the archive, unless its own index says otherwise; constants can be anything."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.endswith(("_weights_config.json", "_constants_config.json")):
+                entries = json.loads(archive.read(name)).get("config", {}).values()
+                if any(entry.get("use_pickle", True) for entry in entries):
+                    raise ValueError(f"{name} names pickled objects, which are not loaded")
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Whatever `torch.export.load` reads with `torch.load`, it reads as plain tensors."""
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
