@@ -59,7 +59,7 @@ def add(
     memory = "unknown memory" if board.memory_bytes is None else f"{board.memory_bytes / 1e9:.1f} GB"
     typer.echo(f"{name}: {found['cpu']} ({found['machine']}), {memory}, Python {found['python']}")
     typer.echo(f"runtime: {runtime} {found['runtime_version']}, precisions {', '.join(precisions)}")
-    for key in ("governor", "clock_mhz", "temperature_c"):
+    for key in ("power_mode", "clock_mhz", "temperature_c", "energy_sensor"):
         typer.echo(f"{key}: {'unknown' if found[key] is None else found[key]}")
     typer.echo(f"written: {path}")
     typer.echo(f"next: hwnas search --device {name}")

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from hwnas.core.candidate import Candidate
 from hwnas.errors import MeasurementError, SchemaError
 
-__all__ = ["SCHEMA", "Measurement", "read_measurements", "write_measurements"]
+__all__ = ["MEASUREMENTS", "SCHEMA", "Measurement", "read_measurements", "write_measurements"]
 
 SCHEMA = 1
+MEASUREMENTS = "measurements.jsonl"  # of the models of a run, in its folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

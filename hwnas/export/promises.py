@@ -9,11 +9,11 @@ from typing import Any
 
 from hwnas.core.device import Device
 from hwnas.core.front import FrontModel
-from hwnas.core.measurement import Measurement
+from hwnas.core.measurement import MEASUREMENTS, Measurement, read_measurements
 from hwnas.core.predictor import Prediction
 from hwnas.errors import RunFolderError
 from hwnas.export.bundle import MANIFEST, SCHEMA
-from hwnas.export.verify import Verification, compare, verify_file
+from hwnas.export.verify import Verification, changed_conditions, compare, verify_file
 from hwnas.measure.board import reached
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.store import inside, read_front, read_json
@@ -78,8 +78,9 @@ def verify_run(
             on_progress=on_progress,
             start=reached(device),
         )
+        before = _measured_before(run_dir)
         for model, result in zip(sound, seen, strict=True):
-            checks[model.id] = _check_latency(model, device.name, result)
+            checks[model.id] = _check_latency(model, device.name, result, before.get(model.id))
     return list(checks.values())
 
 
@@ -98,8 +99,10 @@ def _item(run_dir: Path, model: FrontModel) -> MeasureItem:
     manifest = read_json(run_dir / "models" / model.id / MANIFEST, schema=SCHEMA)
     try:
         shape = tuple(int(n) for n in manifest["input"]["shape"][1:])
+        if manifest["input"].get("layout") == "NHWC":
+            shape = (shape[-1], *shape[:-1])
         artifact = model.artifacts[manifest["artifact"]["format"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"the manifest of model {model.id} is damaged ({error!r}); search again") from error
     return MeasureItem(model.candidate, inside(run_dir, artifact.path), model.compression.precision, shape)
 
@@ -110,10 +113,18 @@ def _threads(model: FrontModel, device: str) -> int:
     return 1 if measured is None or measured.threads is None else measured.threads
 
 
-def _check_latency(model: FrontModel, device: str, result: object) -> Check:
+def _measured_before(run_dir: Path) -> dict[str, Measurement]:
+    """The latest measurement of each model that the search made; none if it could not reach the device."""
+    path = run_dir / MEASUREMENTS
+    return {found.candidate.id: found for found in read_measurements(path)} if path.exists() else {}
+
+
+def _check_latency(model: FrontModel, device: str, result: object, before: Measurement | None) -> Check:
     if not isinstance(result, Measurement):
         return Check(model.id, False, f"could not be measured: {getattr(result, 'reason', result)}")
     entry = model.latency[device]
     promise = Prediction(entry.predicted, entry.low, entry.high, entry.in_domain, None, entry.predictor)
     found = compare(promise, result)
-    return Check(model.id, found.kept, found.reason, found)
+    changes = "" if before is None else changed_conditions(before, result)
+    reason = f"{found.reason}; changed since: {changes}" if changes else found.reason
+    return Check(model.id, found.kept, reason, found)

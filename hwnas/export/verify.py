@@ -10,8 +10,10 @@ from hwnas.core.predictor import Prediction
 from hwnas.errors import RunFolderError
 from hwnas.store import sha256_of
 
-__all__ = ["TIE", "Verification", "compare", "verify_file"]
+__all__ = ["TIE", "Verification", "changed_conditions", "compare", "verify_file"]
 
+# Field of a measurement -> what it is called.
+_CONDITIONS = {"runtime": "runtime", "runtime_version": "version", "power_mode": "power mode", "threads": "threads"}
 TIE = 0.05  # measurements of one model differ by as much on a quiet shared machine; smaller differences are ties
 
 
@@ -65,3 +67,13 @@ def compare(predicted: Prediction, measurement: Measurement) -> Verification:
     if measurement.stable is False:
         reason += "; the measurement was not stable"
     return Verification(kept, predicted.latency_ms, low_ms, high_ms, measured_ms, error, measurement.stable, reason)
+
+
+def changed_conditions(before: Measurement, now: Measurement) -> str:
+    """What is otherwise than when the promise was made, in words; empty if nothing is, as far as it is known."""
+    found = []
+    for name, word in _CONDITIONS.items():
+        old, new = getattr(before, name), getattr(now, name)
+        if old is not None and new is not None and old != new:
+            found.append(f"{word} {old} -> {new}")
+    return ", ".join(found)

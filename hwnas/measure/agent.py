@@ -4,11 +4,14 @@ This file stands alone (standard library, numpy, the runtimes that are asked for
 and started with `python agent.py`. Requests have an "op"; answers have "ok", and "error" where it is false. "runtime"
 is one of LOADERS, onnxruntime if left out:
 
-    {"op": "info", "runtime": "litert"}       -> runtime, runtime_version, cpu, governor, clock_mhz, temperature_c
+    {"op": "info", "runtime": "litert"}       -> runtime, runtime_version, cpu, power_mode, clock_mhz, temperature_c,
+                                                 energy_sensor (None: none can be read)
     {"op": "load", "model": "a", "path": "a.onnx", "threads": 1, "input_shape": [1, 3, 32, 32], "runtime": ...}
                                               -> output_shape
     {"op": "put", "name": "a.onnx", "data": BASE64}             -> path, in a folder that goes when the agent ends
     {"op": "run", "model": "a", "calls": 20, "discard": 2}      -> samples_ms: 20 durations, the first 2 calls left out
+    {"op": "energy", "model": "a", "seconds": 1}                -> energy_mj of a call, everything on that supply
+                                                                   rail included; None without a sensor
     {"op": "unload", "model": "a"}
     {"op": "quit"}
 """
@@ -24,6 +27,7 @@ import platform
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -85,6 +89,87 @@ def _temperature_c() -> float | None:
     found = [_read(str(path)) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
     values = [int(text) / 1000 for text in found if text and text.lstrip("-").isdigit()]
     return max((value for value in values if value > 0), default=None)
+
+
+def _power_mode(root: Path = Path("/")) -> str | None:
+    """Of a Jetson, as nvpmodel keeps it; else the governor of the clock."""
+    jetson = _read(str(root / "var/lib/nvpmodel/status"))
+    return f"nvpmodel {jetson}" if jetson else _read(str(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
+
+
+class _Counters:
+    """Intel's and AMD's running counters (RAPL), one a package, in microjoules; each begins again at its limit."""
+
+    name = "rapl"
+
+    def __init__(self, root: Path) -> None:
+        found = sorted((root / "class/powercap").glob("intel-rapl:*"))
+        packages = [path for path in found if (_read(str(path / "name")) or "").startswith("package")]
+        # Since 2020 many systems let only root read them.
+        self._packages = [path for path in packages if (_read(str(path / "energy_uj")) or "").isdigit()]
+
+    def __bool__(self) -> bool:
+        return bool(self._packages)
+
+    def _now_uj(self) -> list[int]:
+        return [int(_read(str(path / "energy_uj")) or 0) for path in self._packages]
+
+    def during(self, work: Callable[[], None]) -> float:
+        """Millijoules of some work, which is shorter than a counter's round (minutes)."""
+        before = self._now_uj()
+        work()
+        used_uj = 0
+        for path, first, last in zip(self._packages, before, self._now_uj()):  # noqa: B905 - old Pythons on boards
+            limit = int(_read(str(path / "max_energy_range_uj")) or 0)
+            used_uj += last - first if last >= first else last - first + limit
+        return used_uj / 1000
+
+
+class _Rail:
+    """The supply rail of a Jetson, read by its INA sensor every 10 ms."""
+
+    name = "ina3221"
+    _RAILS = ("VDD_IN", "POM_5V_IN", "VIN_SYS_5V0", "VDD_5V_IN")
+
+    def __init__(self, root: Path) -> None:
+        self._files: list[str] = []  # power in mW, or voltage in mV and current in mA
+        newer = [(label, ("in", "curr")) for label in sorted(root.glob("class/hwmon/hwmon*/in[1-3]_label"))]
+        older = sorted(root.glob("bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_[0-2]"))
+        for label, kinds in newer + [(label, ("in_power",)) for label in older]:
+            number = label.name[2] if "hwmon" in str(label) else label.name[-1]
+            files = [str(label.parent / f"{kind}{number}_input") for kind in kinds]
+            if _read(str(label)) in self._RAILS and all((_read(file) or "").isdigit() for file in files):
+                self._files = files
+                break
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def _power_mw(self) -> float:
+        values = [int(_read(file) or 0) for file in self._files]
+        return values[0] if len(values) == 1 else values[0] * values[1] / 1000
+
+    def during(self, work: Callable[[], None]) -> float:
+        """Millijoules of some work: mean power times its time."""
+        samples_mw, done = [], threading.Event()
+
+        def watch() -> None:
+            while not done.wait(0.01):
+                samples_mw.append(self._power_mw())
+
+        watcher, start = threading.Thread(target=watch, daemon=True), time.perf_counter()
+        watcher.start()
+        work()
+        spent_s = time.perf_counter() - start
+        done.set()
+        watcher.join()
+        samples_mw.append(self._power_mw())
+        return sum(samples_mw) / len(samples_mw) * spent_s
+
+
+def _energy_sensor(root: Path = Path("/sys")) -> Any:
+    """The first sensor that can be read; None if there is none."""
+    return next((sensor for sensor in (_Rail(root), _Counters(root)) if sensor), None)
 
 
 def _onnxruntime(path: str, threads: int, values: Array) -> Loaded:
@@ -198,9 +283,10 @@ def info(models: Models, request: Models) -> Models:
         "machine": platform.machine(),
         "python": platform.python_version(),
         "memory_bytes": _memory_bytes(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "power_mode": _power_mode(),
         "clock_mhz": _clock_mhz(),
         "temperature_c": _temperature_c(),
+        "energy_sensor": getattr(_energy_sensor(), "name", None),
     }
 
 
@@ -245,6 +331,23 @@ def run(models: Models, request: Models) -> Models:
     return {"samples_ms": [duration_ns / 1e6 for duration_ns in samples_ns]}
 
 
+def energy(models: Models, request: Models) -> Models:
+    """Calls, one after the other, for a time; apart from the timing, because reading sensors takes time, too."""
+    call, sensor, calls = models[request["model"]], _energy_sensor(), 0
+    if sensor is None:
+        return {"energy_mj": None, "sensor": None, "calls": 0}
+
+    def work() -> None:
+        nonlocal calls
+        end = time.perf_counter() + float(request["seconds"])
+        while calls < 10 or time.perf_counter() < end:
+            call()
+            calls += 1
+
+    spent_mj = sensor.during(work)
+    return {"energy_mj": spent_mj / calls if spent_mj > 0 else None, "sensor": sensor.name, "calls": calls}
+
+
 def unload(models: Models, request: Models) -> Models:
     """Forget a model."""
     models.pop(request["model"], None)
@@ -256,7 +359,7 @@ def leave(models: Models, request: Models) -> Models:
     return {"leaves": True}
 
 
-OPERATIONS = {"info": info, "put": put, "load": load, "run": run, "unload": unload, "quit": leave}
+OPERATIONS = {"info": info, "put": put, "load": load, "run": run, "energy": energy, "unload": unload, "quit": leave}
 
 
 def answer(models: Models, line: str) -> Models:

@@ -67,7 +67,8 @@ def agent_of(device: Device) -> AgentStart:
 
 
 def describe_board(device: Device, *, timeout_s: float = 60.0) -> dict[str, Any]:
-    """What the agent finds there: runtime and its version, CPU and its flags, memory, governor, clock, temperature.
+    """What the agent finds there: runtime and its version, CPU and its flags, memory, power mode, clock,
+    temperature, energy sensor.
 
     Raises:
         MeasurementError: the board cannot be reached, or lacks Python or the runtime; the message says what to do.

@@ -32,6 +32,7 @@ RUNTIMES = ("executorch", "litert", "onnxruntime", "openvino", "torch", "torch-c
 GROUP = 64  # models loaded at once
 RELOAD_CALLS = 10  # thrown away after a model was loaded again between rounds
 MAX_REPEATS = 2  # more passes over models that were not stable
+ENERGY_S = 0.5  # of calls whose energy is read, where there is a sensor
 WARM_UP_SHARE = 0.15  # of the progress bar
 LOAD_TIMEOUT_S, ANSWER_TIMEOUT_S = 240.0, 30.0  # loading may compile
 
@@ -72,6 +73,7 @@ class _Job:
     warm: WarmUp | None = None
     plan: RoundPlan | None = None
     rounds: list[tuple[float, ...]] = field(default_factory=list)
+    energy_mj: float | None = None
     failure: str | None = None
     cut: str | None = None  # why there are no more rounds
 
@@ -139,6 +141,19 @@ class _Session:
         request = {"op": "run", "model": job.key, "calls": calls, "discard": discard}
         answer = self._agent.ask(request, timeout_s=ANSWER_TIMEOUT_S + 20 * expected_s)
         return [float(value) for value in answer["samples_ms"]]
+
+    def energy_mj(self, job: _Job) -> float | None:
+        """Of one call; None if the model is not loaded any more, or the agent has no answer."""
+        if self._lost or job.key not in self._loaded:
+            return None
+        request = {"op": "energy", "model": job.key, "seconds": ENERGY_S}
+        slow_s = 20 * (job.warm.call_ms if job.warm else 0.0) / 100  # ten calls at least
+        try:
+            found = self._agent.ask(request, timeout_s=ANSWER_TIMEOUT_S + slow_s)["energy_mj"]
+        except (AgentDiedError, AgentRefusedError, AgentTimeoutError):
+            self._restart()
+            return None
+        return None if found is None else float(found)
 
     def _path(self, job: _Job) -> str:
         """Where the agent finds the model."""
@@ -241,8 +256,15 @@ def _measure_group(
             break
         passes_left -= len(unstable)
         _time_rounds(session, unstable, rng, lambda share: None)
+    if conditions.get("energy_sensor") is not None:
+        for job in (job for job in jobs if job.failure is None):
+            _attempt(job, lambda job=job: _weigh(session, job))  # type: ignore[misc]
     report(1.0)
     return conditions
+
+
+def _weigh(session: _Session, job: _Job) -> None:
+    job.energy_mj = session.energy_mj(job)
 
 
 def _attempt(job: _Job, work: Callable[[], None]) -> None:
@@ -296,7 +318,8 @@ def _result(
             warmup=job.warm.calls,
             clock_mhz=conditions.get("clock_mhz"),
             temperature_c=conditions.get("temperature_c"),
-            power_mode=conditions.get("governor"),
+            power_mode=conditions.get("power_mode"),
+            energy_mj=job.energy_mj,
             input_shape=tuple(job.item.input_shape),
         )
     except MeasurementError as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
-from hwnas.core.measurement import Measurement
+from hwnas.core.measurement import MEASUREMENTS, Measurement, write_measurements
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
@@ -153,6 +153,7 @@ class _Run:
         order = finishing_order(records, self.config.n_front)
         finished = self._finish(finisher, order, budget, effort, clock)
         measured = measure_finished(finished, setup, folder.path, self.listener)
+        write_measurements(folder.path / MEASUREMENTS, measured.values())
         front = assemble(finished, measured, budget, setup, reference, seed=self.config.seed)
         write_json(folder.path / "front.json", front.to_json())
         result = SearchResult(folder.path, front)

@@ -12,10 +12,12 @@ from hwnas.core.architecture import Architecture
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry
+from hwnas.core.measurement import Measurement, write_measurements
 from hwnas.devices.resolve import find_device
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.export.bundle import export_bundle
 from hwnas.export.promises import verify_run
+from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.plugins import load_plugin
 from hwnas.store import read_front, write_json
 
@@ -104,6 +106,24 @@ def test_a_latency_outside_the_interval_is_a_broken_promise(run: Path) -> None:
     checks = verify_run(run, find_device("cpu"), seconds_per_model=0.2)
     assert [check.kept for check in checks] == [False, False]
     assert all("outside" in check.reason for check in checks)
+
+
+def test_what_changed_since_the_promise_is_named(run: Path) -> None:
+    measured = measure_run(run)
+    older = [replace(found, runtime_version="1.0.0", power_mode=None) for found in measured]
+    write_measurements(run / "measurements.jsonl", older)
+    checks = verify_run(run, find_device("cpu"), seconds_per_model=0.2)
+    now = measured[0].runtime_version
+    assert all(check.reason.endswith(f"changed since: version 1.0.0 -> {now}") for check in checks)
+
+
+def measure_run(run: Path) -> list[Measurement]:
+    """The models of the run, measured."""
+    front = read_front(run)
+    files = [run / next(iter(model.artifacts.values())).path for model in front.models]
+    items = [MeasureItem(m.candidate, path, "fp32", (1, 8, 8)) for m, path in zip(front.models, files, strict=True)]
+    results = measure_files(items, device="cpu", runtime="onnxruntime", threads=1, seconds_per_model=0.2)
+    return [result for result in results if isinstance(result, Measurement)]
 
 
 def test_a_changed_file_is_found_and_the_others_are_still_measured(run: Path) -> None:

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from hwnas.core.runtime import ExportSpec
 from hwnas.errors import MissingDependencyError
-from hwnas.measure.agent import LOADERS
+from hwnas.measure import agent
+from hwnas.measure.agent import LOADERS, _energy_sensor, _power_mode
 from hwnas.measure.session import RUNTIMES
 from hwnas.plugins import load_plugin
 from hwnas.runtimes.onnxruntime import OnnxRuntime
@@ -64,7 +66,7 @@ def test_a_session_from_load_to_quit(model: Path, tmp_path: Path) -> None:
     )
     assert info["runtime"] == "onnxruntime"
     assert info["runtime_version"] == OnnxRuntime().version()
-    assert {"cpu", "governor", "clock_mhz", "temperature_c"} <= info.keys()
+    assert {"cpu", "power_mode", "clock_mhz", "temperature_c", "energy_sensor"} <= info.keys()
     assert load == {"ok": True, "output_shape": [1, 5]}
     assert len(run["samples_ms"]) == 20
     assert all(0 < sample < 10_000 for sample in run["samples_ms"])
@@ -124,3 +126,83 @@ def test_every_runtime_loads_and_runs(runtime: str, tmp_path: Path) -> None:
     assert loaded["output_shape"] == [1, 5]
     assert len(run["samples_ms"]) == 5
     assert min(run["samples_ms"]) > 0
+
+
+def write_tree(root: Path, files: dict[str, object]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    return root
+
+
+RAPL = "class/powercap/intel-rapl:"
+PACKAGES = {
+    f"{RAPL}0/name": "package-0",
+    f"{RAPL}0/energy_uj": 5_000_000,
+    f"{RAPL}0/max_energy_range_uj": 9_000_000,
+    f"{RAPL}1/name": "package-1",
+    f"{RAPL}1/energy_uj": 8_999_000,
+    f"{RAPL}1/max_energy_range_uj": 9_000_000,
+    f"{RAPL}2/name": "psys",
+    f"{RAPL}2/energy_uj": 1,
+}
+
+
+def test_running_counters_are_added_and_may_begin_again(tmp_path: Path) -> None:
+    root = write_tree(tmp_path, PACKAGES)
+    sensor = _energy_sensor(root)
+    spent = {f"{RAPL}0/energy_uj": 5_250_000, f"{RAPL}1/energy_uj": 1_000, f"{RAPL}2/energy_uj": 700_000}
+    assert sensor.name == "rapl"
+    assert sensor.during(lambda: write_tree(root, spent)) == pytest.approx(252.0)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "class/hwmon/hwmon3/in1_label": "VDD_IN",
+            "class/hwmon/hwmon3/in1_input": 5000,
+            "class/hwmon/hwmon3/curr1_input": 800,
+        },
+        {
+            "bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_0": "POM_5V_IN",
+            "bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input": 4000,
+        },
+    ],
+    ids=["hwmon: volt times ampere", "the older driver: power"],
+)
+def test_the_rail_of_a_jetson(files: dict[str, object], tmp_path: Path) -> None:
+    sensor = _energy_sensor(write_tree(tmp_path, files))
+    start = time.perf_counter()
+    found_mj = sensor.during(lambda: time.sleep(0.1))
+    assert sensor.name == "ina3221"
+    # 4 W for as long as it took.
+    assert 4000 * 0.1 <= found_mj <= 4000 * (time.perf_counter() - start)
+
+
+@pytest.mark.parametrize("files", [{}, {f"{RAPL}0/name": "package-0"}, {"class/hwmon/hwmon0/in1_label": "VDD_CPU"}])
+def test_no_sensor_is_none(files: dict[str, object], tmp_path: Path) -> None:
+    assert _energy_sensor(write_tree(tmp_path, files)) is None
+
+
+def test_energy_is_that_of_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, calls = write_tree(tmp_path, PACKAGES), 0
+
+    def call() -> None:  # of 2 mJ
+        nonlocal calls
+        calls += 1
+        write_tree(root, {f"{RAPL}0/energy_uj": 5_000_000 + 2000 * calls})
+
+    monkeypatch.setattr(agent, "_energy_sensor", lambda: _energy_sensor(root))
+    found = agent.energy({"a": call}, {"model": "a", "seconds": 0})
+    assert (found["sensor"], found["calls"]) == ("rapl", 10)
+    assert found["energy_mj"] == pytest.approx(2.0)
+
+
+def test_the_power_mode_of_a_jetson_or_the_governor(tmp_path: Path) -> None:
+    assert _power_mode(tmp_path) is None
+    write_tree(tmp_path, {"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "schedutil"})
+    assert _power_mode(tmp_path) == "schedutil"
+    write_tree(tmp_path, {"var/lib/nvpmodel/status": "pmode:0002"})
+    assert _power_mode(tmp_path) == "nvpmodel pmode:0002"

@@ -116,6 +116,33 @@ def test_a_model_that_ends_the_agent_is_a_failure(
     assert isinstance(found[2], Measurement)
 
 
+SENSING = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("agent", sys.argv[1])
+agent = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(agent)
+
+class Sensor:
+    name = "made up"
+    def during(self, work):
+        work()
+        return 30.0
+
+agent._energy_sensor = Sensor
+agent.main()
+"""
+
+
+def test_energy_is_kept_where_there_is_a_sensor(items: list[MeasureItem], tmp_path: Path) -> None:
+    script = tmp_path / "sensing.py"
+    script.write_text(SENSING)
+    start = AgentStart((sys.executable, "-P", str(script), local_start().command[-1]))
+    for found in measure(items, start=start):
+        assert isinstance(found, Measurement)
+        assert found.energy_mj is not None
+        assert 0 < found.energy_mj <= 3.0  # 30 mJ of ten calls or more
+
+
 def test_an_agent_killed_in_the_middle_loses_nothing(items: list[MeasureItem], monkeypatch: pytest.MonkeyPatch) -> None:
     agents: list[AgentProcess] = []
 
