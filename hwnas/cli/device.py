@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json
+
+if TYPE_CHECKING:
+    from hwnas.core.device import Device
 
 __all__ = ["device"]
 
@@ -21,35 +24,24 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, for --devic
 def add(
     name: Name,
     host: Annotated[str, typer.Option(metavar="USER@BOARD", help="Where ssh finds it; a name of ~/.ssh/config, too.")],
-    runtime: Annotated[str, typer.Option(metavar="R", help="What models run with there; see `hwnas runtimes`.")] = (
-        "onnxruntime"
-    ),
+    like: Annotated[
+        str | None, typer.Option(metavar="D", help="A device that hwnas knows: kind, runtime, precisions, memory.")
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="R", help="What models run with there; see `hwnas runtimes`.")
+    ] = None,
     python: Annotated[str, typer.Option(metavar="P", help="The Python there that has the runtime.")] = "python3",
-    kind: Annotated[str, typer.Option(metavar="K", help="cpu, gpu, npu, ...")] = "cpu",
+    kind: Annotated[str | None, typer.Option(metavar="K", help="cpu, gpu, npu, ...")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a board, after checking that it can be reached and has Python and the runtime.
 
     ssh must log in without asking: its host key is known, and a key is accepted. Nothing is installed there.
     """
-    from hwnas.core.device import Device
     from hwnas.devices.own import write_own_device
-    from hwnas.devices.resolve import all_devices
-    from hwnas.errors import ConfigError
     from hwnas.measure.board import describe_board
-    from hwnas.measure.session import RUNTIMES
-    from hwnas.plugins import load_plugin
 
-    if runtime not in RUNTIMES:
-        raise ConfigError(f"runtime {runtime!r} cannot be timed on a board; allowed: {', '.join(RUNTIMES)}")
-    shipped = {name for other in all_devices() if other.reach != "ssh" for name in (other.name, *other.aliases)}
-    if name in shipped:
-        raise ConfigError(f"{name!r} is a device that hwnas has already; choose another name, such as my-{name}")
-    precisions = tuple(p for p in load_plugin("runtime", runtime).precisions if p != "fp16")
-    board = Device(
-        name=name, title=f"{name} at {host}", kind=kind, runtime=runtime, precisions=precisions, reach="ssh", host=host,
-        python=python, note="your own board: the first search calibrates its predictor there",
-    )  # fmt: skip
+    board = _board(name, host, like=like, runtime=runtime, python=python, kind=kind)
     found = describe_board(board)
     board = replace(board, cpu_flags=tuple(found["cpu_flags"]), memory_bytes=found["memory_bytes"])
     path = write_own_device(board)
@@ -58,11 +50,37 @@ def add(
         return
     memory = "unknown memory" if board.memory_bytes is None else f"{board.memory_bytes / 1e9:.1f} GB"
     typer.echo(f"{name}: {found['cpu']} ({found['machine']}), {memory}, Python {found['python']}")
-    typer.echo(f"runtime: {runtime} {found['runtime_version']}, precisions {', '.join(precisions)}")
+    typer.echo(f"runtime: {board.runtime} {found['runtime_version']}, precisions {', '.join(board.precisions)}")
     for key in ("power_mode", "clock_mhz", "temperature_c", "energy_sensor"):
         typer.echo(f"{key}: {'unknown' if found[key] is None else found[key]}")
     typer.echo(f"written: {path}")
     typer.echo(f"next: hwnas search --device {name}")
+
+
+def _board(name: str, host: str, *, like: str | None, runtime: str | None, python: str, kind: str | None) -> Device:
+    from hwnas.core.device import Device
+    from hwnas.devices.resolve import all_devices, find_device
+    from hwnas.errors import ConfigError
+    from hwnas.measure.session import RUNTIMES
+    from hwnas.plugins import load_plugin
+
+    shipped = {name for other in all_devices() if other.reach != "ssh" for name in (other.name, *other.aliases)}
+    if name in shipped:
+        raise ConfigError(f"{name!r} is a device that hwnas has already; choose another name, such as my-{name}")
+    model = Device(name=name, title=name, kind="cpu", runtime="onnxruntime") if like is None else find_device(like)
+    runs = runtime or model.runtime
+    if runs not in RUNTIMES:
+        raise ConfigError(f"runtime {runs!r} cannot be timed on a board; --runtime takes: {', '.join(RUNTIMES)}")
+    kind = kind or model.kind
+    precisions = model.precisions
+    if like is None or runs != model.runtime:
+        # CPUs store fp16 and compute in fp32.
+        precisions = tuple(p for p in load_plugin("runtime", runs).precisions if p != "fp16" or kind != "cpu")
+    return replace(
+        model, name=name, title=f"{name} at {host}", kind=kind, runtime=runs, precisions=precisions, reach="ssh",
+        host=host, python=python, aliases=(), batch=1, quantity="latency",
+        note="your own board: the first search calibrates its predictor there",
+    )  # fmt: skip
 
 
 @device.command()

@@ -38,7 +38,6 @@ def devices(as_json: AsJson = False) -> None:
 
 
 def _describe(device: Device, known: list[Card]) -> dict[str, Any]:
-    calibrates = device.is_local and not known
     return {
         "name": device.name,
         "title": device.title,
@@ -48,7 +47,7 @@ def _describe(device: Device, known: list[Card]) -> dict[str, Any]:
         "precisions": list(device.precisions),
         "reach": device.reach,
         "note": device.note,
-        "data": "calibrated on first use" if calibrates else _origin(known),
+        "data": _origin(device, known),
         "predictors": [
             {
                 "id": card.id,
@@ -69,8 +68,10 @@ def _describe(device: Device, known: list[Card]) -> dict[str, Any]:
     }
 
 
-def _origin(known: list[Card]) -> str:
-    return ", ".join(sorted({"measured" if card.measured else "modelled" for card in known})) or "no predictor"
+def _origin(device: Device, known: list[Card]) -> str:
+    if known:
+        return ", ".join(sorted({"measured" if card.measured else "modelled" for card in known}))
+    return "calibrated on first use" if device.can_be_measured else f"none: hwnas device add --like {device.name}"
 
 
 def _rows(device: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -35,6 +35,8 @@ class Device:
         python: the Python there, which has the runtime.
         cpu_flags: instruction sets of its CPU, as far as they are known; int8 weights lose a bit without VNNI.
         aliases: other names it answers to.
+        sensors: of energy, as the agent names them ("rapl", "ina3221").
+        power_modes: names of those it can be set to; what it was set to is part of each measurement.
         note: anything that a user of its numbers must know.
     """
 
@@ -52,6 +54,8 @@ class Device:
     python: str = "python3"
     cpu_flags: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    sensors: tuple[str, ...] = ()
+    power_modes: tuple[str, ...] = ()
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -17,6 +17,8 @@ DEVICE = Device(
     channel_multiple=8,
     memory_bytes=4 * 1024**3,
     reach="none",
+    sensors=("ina3221",),
+    power_modes=("MAXN", "5W"),
     aliases=("jetson",),
     note="predicted from published measurements (EAGLE); the source names neither runtime version nor power mode",
 )

@@ -15,5 +15,7 @@ DEVICE = Device(
     channel_multiple=8,
     memory_bytes=8 * 1024**3,
     reach="none",
+    sensors=("ina3221",),
+    power_modes=("MAXN", "MAXQ", "MAXP_CORE_ALL", "MAXP_CORE_ARM", "MAXP_CORE_DENVER"),
     note="predicted from published measurements (HW-NAS-Bench: TensorRT by torch2trt); power mode not stated",
 )

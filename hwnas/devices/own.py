@@ -16,7 +16,7 @@ __all__ = ["config_dir", "own_devices", "remove_own_device", "write_own_device"]
 
 SCHEMA = 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_LISTS = ("precisions", "aliases", "cpu_flags")
+_LISTS = ("precisions", "aliases", "cpu_flags", "sensors", "power_modes")
 
 
 def config_dir() -> Path:

@@ -49,27 +49,11 @@ def _read(path: str) -> str | None:
         return None
 
 
-def _cpu() -> str:
+def _cpuinfo(*keys: str) -> str | None:
     for line in (_read("/proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
-        if key.strip().lower() in ("model name", "hardware"):
+        if key.strip().lower() in keys:
             return value.strip()
-    return platform.processor() or platform.machine()
-
-
-def _cpu_flags() -> list[str]:
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip().lower() in ("flags", "features"):
-            return value.split()
-    return []
-
-
-def _memory_bytes() -> int | None:
-    for line in (_read("/proc/meminfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if key == "MemTotal":
-            return 1024 * int(value.split()[0])
     return None
 
 
@@ -77,11 +61,8 @@ def _clock_mhz() -> float | None:
     khz = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     if khz and khz.isdigit():
         return int(khz) / 1000
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip().lower() == "cpu mhz":
-            return float(value)
-    return None
+    found = _cpuinfo("cpu mhz")
+    return None if found is None else float(found)
 
 
 def _temperature_c() -> float | None:
@@ -172,13 +153,19 @@ def _energy_sensor(root: Path = Path("/sys")) -> Any:
     return next((sensor for sensor in (_Rail(root), _Counters(root)) if sensor), None)
 
 
-def _onnxruntime(path: str, threads: int, values: Array) -> Loaded:
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+def _onnxruntime(path: str, threads: int, values: Array, *, provider: str = "CPUExecutionProvider") -> Loaded:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    chosen: Any = (provider, {"trt_fp16_enable": True}) if provider == TENSORRT else provider
+    session = onnxruntime.InferenceSession(path, options, providers=[chosen])
+    if session.get_providers()[0] != provider:
+        raise RuntimeError(f"{provider} was refused, {session.get_providers()[0]} would run the model")
     call = partial(session.run, None, {session.get_inputs()[0].name: values})
     return call, call()[0].shape
 
@@ -241,6 +228,8 @@ LOADERS: dict[str, Callable[[str, int, Array], Loaded]] = {
     "executorch": _executorch,
     "litert": _litert,
     "onnxruntime": _onnxruntime,
+    "onnxruntime-cuda": partial(_onnxruntime, provider=CUDA),
+    "onnxruntime-tensorrt": partial(_onnxruntime, provider=TENSORRT),
     "openvino": _openvino,
     "torch": _torch,
     "torch-compile": partial(_torch, compiled=True),
@@ -248,14 +237,23 @@ LOADERS: dict[str, Callable[[str, int, Array], Loaded]] = {
 
 
 # Module and distribution of a runtime, where they are not named as it is.
-PACKAGES = {"litert": ("ai_edge_litert.interpreter", "ai-edge-litert"), "torch-compile": ("torch", "torch")}
+PACKAGES = {
+    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "onnxruntime-cuda": ("onnxruntime", "onnxruntime-gpu"),
+    "onnxruntime-tensorrt": ("onnxruntime", "onnxruntime-gpu"),
+    "torch-compile": ("torch", "torch"),
+}
+PROVIDERS = {"onnxruntime-cuda": CUDA, "onnxruntime-tensorrt": TENSORRT}
 
 
 def _version(runtime: str) -> str:
     if runtime not in LOADERS:
         raise ValueError(f"runtime {runtime!r} is not known; known: {', '.join(LOADERS)}")
     module, package = PACKAGES.get(runtime, (runtime, runtime))
-    version = getattr(importlib.import_module(module), "__version__", None) or metadata.version(package)
+    found = importlib.import_module(module)
+    if runtime in PROVIDERS and PROVIDERS[runtime] not in found.get_available_providers():
+        raise RuntimeError(f"its onnxruntime has no {PROVIDERS[runtime]}")
+    version = getattr(found, "__version__", None) or metadata.version(package)
     return str(version).split("-")[0]
 
 
@@ -278,11 +276,11 @@ def info(models: Models, request: Models) -> Models:
     return {
         "runtime": runtime,
         "runtime_version": _version(runtime),
-        "cpu": _cpu(),
-        "cpu_flags": _cpu_flags(),
+        "cpu": _cpuinfo("model name", "hardware") or platform.processor() or platform.machine(),
+        "cpu_flags": (_cpuinfo("flags", "features") or "").split(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "power_mode": _power_mode(),
         "clock_mhz": _clock_mhz(),
         "temperature_c": _temperature_c(),

@@ -14,9 +14,17 @@ from typing import Any
 from hwnas.core.device import Device
 from hwnas.errors import MeasurementError
 from hwnas.measure.process import AGENT, AgentDiedError, AgentProcess, AgentRefusedError, AgentStart, local_start
+from hwnas.measure.session import RUNTIMES
 
 __all__ = ["agent_of", "describe_board", "flags_of", "reached"]
 
+# Runtime -> what to install on a board, where it is not named as the runtime.
+PACKAGES = {
+    "litert": "ai-edge-litert",
+    "onnxruntime-cuda": "onnxruntime-gpu",
+    "onnxruntime-tensorrt": "onnxruntime-gpu",
+    "torch-compile": "torch",
+}
 PATIENCE_S = 180.0  # for a lost connection, or a board that starts again
 _OPTIONS = {
     "BatchMode": "yes",  # nobody is there to answer
@@ -57,6 +65,12 @@ def agent_of(device: Device) -> AgentStart:
             f"device {device.name!r} cannot be measured from here (reach: {device.reach}); add yours with "
             "`hwnas device add NAME --host user@board`, or measure this machine with --device cpu"
         )
+    if device.runtime not in RUNTIMES:
+        raise MeasurementError(
+            f"the runtime of device {device.name!r} ({device.runtime}) cannot be timed; add the board as one of your "
+            f"own: `hwnas device add my-{device.name} --like {device.name} --host {device.host} --runtime R`, with R "
+            f"one of {', '.join(RUNTIMES)}"
+        )
     options = [word for key, value in _OPTIONS.items() for word in ("-o", f"{key}={value}")]
     remote = shlex.join([device.python, "-u", "-c", _BOOT])
     ssh = shlex.split(os.environ.get("HWNAS_SSH_COMMAND", "ssh"))
@@ -79,7 +93,7 @@ def describe_board(device: Device, *, timeout_s: float = 60.0) -> dict[str, Any]
         except AgentRefusedError as error:
             raise MeasurementError(
                 f"{device.host or 'this machine'} has no runtime {device.runtime!r} for {device.python} ({error}); "
-                f"install it there: {device.python} -m pip install {device.runtime}"
+                f"install it there: {device.python} -m pip install {PACKAGES.get(device.runtime, device.runtime)}"
             ) from error
         except AgentDiedError as error:
             hint = next((hint for text, hint in _HINTS.items() if text in str(error)), "ssh there by hand to see why")
@@ -93,7 +107,8 @@ def reached(device: Device) -> AgentStart:
         MeasurementError: see `describe_board`.
     """
     start = agent_of(device)
-    if not device.is_local:
+    # This machine without its GPU is looked at as late as when models are loaded: its runtime was imported already.
+    if not device.is_local or device.kind == "gpu":
         describe_board(device)
     return start
 

@@ -28,7 +28,10 @@ from hwnas.measure.protocol import MIN_ROUNDS, Budget, RoundPlan, WarmUp, judge,
 
 __all__ = ["RUNTIMES", "MeasureItem", "MeasurementFailure", "Progress", "measure_files"]
 
-RUNTIMES = ("executorch", "litert", "onnxruntime", "openvino", "torch", "torch-compile")  # that the agent can time
+RUNTIMES = (  # that the agent can time
+    *("executorch", "litert", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt"),
+    *("openvino", "torch", "torch-compile"),
+)
 GROUP = 64  # models loaded at once
 RELOAD_CALLS = 10  # thrown away after a model was loaded again between rounds
 MAX_REPEATS = 2  # more passes over models that were not stable

@@ -1,8 +1,11 @@
-"""ONNX Runtime on CPUs: fp32, fp16 and int8 files that load without hwnas."""
+"""ONNX Runtime: fp32, fp16 and int8 files that load without hwnas.
+
+On CPUs; and with the CUDA and TensorRT providers, where they are installed. A file for these can be made on a machine
+without a GPU: there it is checked on the CPU, which its details then say.
+"""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +17,9 @@ from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph
 from hwnas.runtimes.exporting import INPUT_NAME, OUTPUT_NAME, convert_by_onnx, export_checked, first_line
 
-__all__ = ["INPUT_NAME", "OUTPUT_NAME", "OnnxRuntime", "OnnxSession"]
+__all__ = ["INPUT_NAME", "OUTPUT_NAME", "OnnxRuntime", "OnnxRuntimeCuda", "OnnxRuntimeTensorRt", "OnnxSession"]
+
+CPU = "CPUExecutionProvider"
 
 
 def _import_onnxruntime() -> ModuleType:
@@ -31,21 +36,28 @@ class OnnxSession:
     Args:
         path: the file.
         threads: threads within one operation; operations run one after the other.
+        provider: what runs it, if it is there, else the CPU; what it does not know, the CPU runs.
     Raises:
         RuntimeExportError: onnxruntime cannot load the file.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, provider: str = CPU) -> None:
         ort = _import_onnxruntime()
         options = ort.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 3
+        providers = [provider, CPU] if provider in ort.get_available_providers() and provider != CPU else [CPU]
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
             raise RuntimeExportError(f"onnxruntime cannot load {path}: {first_line(error)}; export it again") from error
         self._path = path
         self._input = self._session.get_inputs()[0].name
+
+    @property
+    def provider(self) -> str:
+        """What really runs it."""
+        return str(self._session.get_providers()[0])
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -73,6 +85,7 @@ class OnnxRuntime:
     name: str = "onnxruntime"
     suffix: str = ".onnx"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    provider: str = CPU
 
     def version(self) -> str:
         """Version of the installed onnxruntime.
@@ -84,8 +97,7 @@ class OnnxRuntime:
 
     def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
         """See `export_checked`; int8 is static QDQ with weights per channel."""
-        convert = partial(convert_by_onnx, model, spec=spec, quantize=_quantize)
-        return export_checked(self, model, spec, path, convert)
+        return export_checked(self, model, spec, path, lambda folder, done: self._convert(model, folder, done, spec))
 
     def load(self, path: Path, *, threads: int = 1) -> OnnxSession:
         """Load a file that `export` wrote.
@@ -93,7 +105,27 @@ class OnnxRuntime:
         Raises:
             RuntimeExportError: the file is missing or broken.
         """
-        return OnnxSession(path, threads=threads)
+        return OnnxSession(path, threads=threads, provider=self.provider)
+
+    def _convert(self, model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
+        details = convert_by_onnx(model, folder, done, spec, _quantize)
+        return details | {"provider": self.provider, "checked_with": self.load(done).provider}
+
+
+class OnnxRuntimeCuda(OnnxRuntime):
+    """The same files, run by the CUDA provider (package onnxruntime-gpu)."""
+
+    name: str = "onnxruntime-cuda"
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    provider: str = "CUDAExecutionProvider"
+
+
+class OnnxRuntimeTensorRt(OnnxRuntime):
+    """The same files, run by the TensorRT provider, which builds its engine where the file is loaded."""
+
+    name: str = "onnxruntime-tensorrt"
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    provider: str = "TensorrtExecutionProvider"
 
 
 def _quantize(fp32: Path, done: Path, samples: FloatArray, reduce_range: bool) -> dict[str, Any]:

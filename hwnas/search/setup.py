@@ -179,6 +179,12 @@ def _calibrate(setup: Setup, seed: int, listener: Listener) -> dict[str, Latency
 
 def _require(setup: Setup, found: dict[str, LatencyPredictor]) -> None:
     missing: Sequence[str] = [precision for precision in setup.precisions if precision not in found]
+    if missing and not found and not setup.device.can_be_measured:
+        name = setup.device.name
+        raise PredictorError(
+            f"device {name!r} has no latency predictor: nobody published measurements of it. Add yours: "
+            f"`hwnas device add my-{name} --like {name} --host user@board`, then `hwnas search --device my-{name}`"
+        )
     if missing:
         raise PredictorError(
             f"device {setup.device.name!r} has no latency predictor for {', '.join(missing)}; it has: "

@@ -64,6 +64,19 @@ def test_a_search_on_a_board_ends_with_measured_models_that_keep_their_promise(
     assert all("could not be measured" not in check["reason"] for check in checked)
 
 
+def test_a_board_like_one_that_is_known(loopback: Loopback) -> None:
+    invoke(*ADD, loopback.device.python, "--like", "x86-cpu")
+    mine, known = find_device("my-pi"), find_device("x86-cpu")
+    assert (mine.kind, mine.runtime, mine.precisions, mine.sensors) == (
+        "cpu",
+        "onnxruntime",
+        ("fp32", "int8"),
+        ("rapl",),
+    )
+    assert (known.reach, mine.reach) == ("none", "ssh")
+    assert "is a device that hwnas has already" in refused("device", "add", "x86-cpu", "--host", "board")
+
+
 def test_json(loopback: Loopback) -> None:
     found = json.loads(invoke(*ADD, loopback.device.python, "--json"))
     assert found["found"]["runtime"] == "onnxruntime"
@@ -73,11 +86,16 @@ def test_json(loopback: Loopback) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["device", "add", "nano", "--host", "b", "--like", "jetson-nano"], "'not-stated' cannot be timed on a board"),
+        (["device", "add", "pi", "--host", "b", "--like", "rasp"], "no device named 'rasp'"),
+        (["search", "--device", "raspberry-pi-5"], "hwnas device add my-raspberry-pi-5 --like raspberry-pi-5"),
+        (["search", "--device", "cuda-gpu"], "its onnxruntime has no CUDAExecutionProvider"),
+        (["measure", "--device", "jetson-nano", "--space", "fbnet", "--samples", "1", "--host", "b"], "--runtime R"),
         (["device", "add", "edgetpu", "--host", "b"], "choose another name, such as my-edgetpu"),
         (["device", "add", "Pi", "--host", "127.0.0.1"], ""),
         (
             ["device", "add", "pi", "--host", "b", "--runtime", "abacus"],
-            "allowed: executorch, litert, onnx",
+            "--runtime takes: executorch, litert, onnx",
         ),
         (["device", "add", "pi", "--host=-oProxyCommand=true"], "is no host for ssh"),
         (["device", "remove", "pi"], "no device of your own is named 'pi'; yours: none"),

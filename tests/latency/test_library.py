@@ -88,7 +88,8 @@ def test_a_damaged_file_in_the_cache_is_skipped(name: str) -> None:
     assert find_predictors(DEVICE, space="a", input_shape=None) == {}
 
 
-SHIPPED = [name for name in plugin_names("device") if not load_plugin("device", name).is_local]
+PROFILES = {"android", "jetson-orin-nano", "raspberry-pi-5", "x86-cpu"}  # of which nobody published measurements
+SHIPPED = [n for n in plugin_names("device") if not load_plugin("device", n).is_local and n not in PROFILES]
 
 
 @pytest.mark.parametrize("device", SHIPPED)

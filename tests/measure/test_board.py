@@ -133,7 +133,8 @@ def test_a_wrong_key_is_refused(loopback: Loopback) -> None:
     ("change", "message"),
     [
         ({"python": "/no/such/python"}, "name it with --python"),
-        ({"runtime": "abacus"}, "has no runtime 'abacus'"),
+        ({"runtime": "abacus"}, "\\(abacus\\) cannot be timed; add the board as one of your own"),
+        ({"runtime": "onnxruntime-cuda"}, "-m pip install onnxruntime-gpu"),
         ({"host": "no-such-board.invalid"}, "no such host"),
     ],
 )

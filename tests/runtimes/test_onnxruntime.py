@@ -16,7 +16,7 @@ from torch import nn
 from hwnas.core.runtime import ExportSpec
 from hwnas.errors import RuntimeExportError
 from hwnas.plugins import load_plugin
-from hwnas.runtimes.onnxruntime import INPUT_NAME, OUTPUT_NAME, OnnxRuntime
+from hwnas.runtimes.onnxruntime import INPUT_NAME, OUTPUT_NAME, OnnxRuntime, OnnxRuntimeCuda, OnnxRuntimeTensorRt
 from hwnas.testing.networks import small_network
 from hwnas.testing.runtime import INPUT_SHAPE, RuntimeContract, samples, spec_of
 
@@ -25,6 +25,14 @@ class TestOnnxRuntime(RuntimeContract):
     @pytest.fixture
     def runtime(self) -> OnnxRuntime:
         return OnnxRuntime()
+
+
+@pytest.mark.parametrize("kind", [OnnxRuntimeCuda, OnnxRuntimeTensorRt])
+def test_a_file_for_a_gpu_is_made_and_checked_without_one(kind: type[OnnxRuntime], tmp_path: Path) -> None:
+    runtime, path = kind(), tmp_path / "m.onnx"
+    details = runtime.export(small_network(), spec_of("fp16"), path).details
+    assert details["provider"] == runtime.provider
+    assert details["checked_with"] in (runtime.provider, "CPUExecutionProvider")
 
 
 def test_is_a_plugin() -> None:
