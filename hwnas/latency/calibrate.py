@@ -170,19 +170,22 @@ def learn_from(
     *,
     threads: int,
     seed: int = 0,
-) -> list[str]:
+) -> tuple[dict[str, LatencyPredictor], list[str]]:
     """Let the predictors that a device calibrated learn from models that were measured since.
 
     A search looks for networks that seem fast, and so finds those whose latency is predicted too low. What it then
-    measured tells the next search.
+    measured tells it, and the next search.
 
     Args:
         device, space, task_like, threads: as for `calibrate_local`.
         measured: of networks of the space; unstable ones are left out.
     Returns:
-        A sentence for each predictor that was looked at; none where the device keeps no measurements.
+        Predictors that learned, by precision, and a sentence for each one that was looked at; none where the device
+        keeps no measurements.
     """
-    bound, said = space.for_task(task_like), []
+    bound = space.for_task(task_like)
+    learned: dict[str, LatencyPredictor] = {}
+    said: list[str] = []
     known = _cached(device, bound, task_like, threads) if space.name in plugin_names("space") else {}
     for precision, predictor in known.items():
         new = [m for m in measured if m.precision == precision and m.stable is not False]
@@ -203,11 +206,12 @@ def learn_from(
             )
             continue
         save_predictor(refitted, local=device.is_local, measured=[*earlier, *new])
+        learned[precision] = refitted
         said.append(
-            f"the {precision} predictor of {device.name} learned from {len(new)} measured models for the next search: "
+            f"the {precision} predictor of {device.name} learned from {len(new)} measured models: "
             f"held-out error {after:.1%}, was {before:.1%}"
         )
-    return said
+    return learned, said
 
 
 def _fit_own(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,11 @@ class Scorer:
             predictor = self.predictors[candidate.compression.precision]
             self._known[candidate] = predictor.predict([self.joint.operations(candidate)])[0]
         return self._known[candidate]
+
+    def learned(self, predictors: Mapping[str, LatencyPredictor], *, kept: Iterable[Candidate]) -> Scorer:
+        """A scorer with newer predictors, which leaves the predictions of `kept` candidates as they were."""
+        before = {candidate: self.predict(candidate) for candidate in kept}
+        return Scorer(self.joint, {**self.predictors, **predictors}, before)
 
     def size_mb(self, candidate: Candidate) -> float:
         """Bytes of weights at the candidate's precision, in 1e6 bytes."""

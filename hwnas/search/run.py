@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,40 +10,24 @@ import numpy as np
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
-from hwnas.core.measurement import MEASUREMENTS, Measurement, write_measurements
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
-from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
-from hwnas.latency.calibrate import learn_from
-from hwnas.measure.board import flags_of
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.config import SearchConfig
-from hwnas.search.effort import (
-    SEARCH_SHARE,
-    Clock,
-    Effort,
-    finish_epochs,
-    finish_factors,
-    finish_seconds,
-    finish_shrink,
-    plan_effort,
-)
+from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, plan_effort
 from hwnas.search.evaluators import make_evaluators
 from hwnas.search.events import Listener, Silent
-from hwnas.search.finish import Finished, Finisher, finishing_order
-from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.loop import FrontTracker, Loop
 from hwnas.search.result import SearchResult
+from hwnas.search.rounds import Rounds
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.setup import PREDICTORS, THREADS, Setup, find_parts, find_predictor_set, freeze, within_domain
-from hwnas.search.study import Evaluated, SearchStudy
-from hwnas.store import read_front, write_atomic, write_json
+from hwnas.search.setup import PREDICTORS, Setup, find_parts, find_predictor_set, freeze, within_domain
+from hwnas.search.study import SearchStudy
+from hwnas.store import read_front
 
 __all__ = ["SearchResult", "run_search"]
-
-LEAST_FINISHED = 3  # models, however short the time: fewer are no front
 
 
 def run_search(
@@ -140,76 +123,8 @@ class _Run:
         )
         with threads_for(effort.batch_macs):
             records = loop.run()
-        _write_trials(folder.path, records)
-        finisher = Finisher(
-            source,
-            setup.task,
-            setup.runtime,
-            folder.path,
-            flags_of(setup.device),
-            self.config.seed,
-            teacher_shrink=finish_factors(effort, setup.task)[-1],
-        )
-        order = finishing_order(records, self.config.n_front)
-        finished = self._finish(finisher, order, budget, effort, clock)
-        measured = measure_finished(finished, setup, folder.path, self.listener)
-        write_measurements(folder.path / MEASUREMENTS, measured.values())
-        front = assemble(finished, measured, budget, setup, reference, seed=self.config.seed)
-        write_json(folder.path / "front.json", front.to_json())
-        result = SearchResult(folder.path, front)
-        result.report()
-        self._learn(setup, list(measured.values()))
-        return front
-
-    def _learn(self, setup: Setup, measured: list[Measurement]) -> None:
-        if not measured:
-            return
-        try:
-            said = learn_from(setup.device, setup.space, setup.task, measured, threads=THREADS, seed=self.config.seed)
-        except MeasurementError as error:  # the front is written already
-            said = [f"nothing is learned from the measured models: {error}"]
-        for sentence in said:
-            self.listener.note(sentence)
-
-    def _finish(
-        self, finisher: Finisher, order: Sequence[Evaluated], budget: Budget, effort: Effort, clock: Clock
-    ) -> list[tuple[Evaluated, Finished]]:
-        """Finish `n_front` candidates, then up to half as many more until three quarters of them are on the front."""
-        wanted = self.config.n_front
-        self.listener.phase("finish", wanted)
-        finished: list[tuple[Evaluated, Finished]] = []
-        first: TrainingError | RuntimeExportError | None = None
-        macs = [budget.scorer.joint.operations(record.candidate).macs for record in order]
-        for at, record in enumerate(order):
-            kept = still_wanted(finished)
-            # What finishing moved behind others is made up for, but not without end.
-            if len(finished) >= wanted and (4 * len(kept) >= 3 * wanted or 2 * len(finished) >= 3 * wanted):
-                break
-            if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
-                break
-            if len(finished) >= LEAST_FINISHED and clock.left_s == 0:
-                self.listener.note(f"the time is up: {len(finished)} of {wanted} models are finished")
-                break
-            shrink = finish_shrink(effort, macs[at], finisher.task)
-            ahead = macs[at : at + max(1, wanted - len(finished))]
-            try:
-                with threads_for(macs[at] * finisher.batch_size):
-                    made = finisher.finish(
-                        record.candidate,
-                        epochs=finish_epochs(effort, macs[at], len(finisher.task.train), shrink),
-                        shrink=shrink,
-                        stop_after_s=finish_seconds(clock, ahead),
-                    )
-            except (TrainingError, RuntimeExportError) as error:
-                self.listener.note(f"model {record.candidate.id} is left out: {error}")
-                first = first or error
-                continue
-            finished.append((record, made))
-            gained = max(0, len(still_wanted(finished)) - len(kept))
-            self.listener.advance(gained, made=len(finished), accuracy=made.test.accuracy)
-        if first is not None and not finished:
-            raise first
-        return finished
+        rounds = Rounds(self.config, self.listener, setup, folder.path, source, loop, effort, clock, reference)
+        return rounds.run(records)
 
 
 def _label(config: SearchConfig) -> str:
@@ -257,18 +172,3 @@ def _kept_effort(folder: RunFolder, planned: Effort, clock: Clock) -> Effort:
         return planned
     began = json.loads(path.read_text())["settings"]
     return replace(planned, training=replace(planned.training, time_s=began["time_s"]))
-
-
-def _write_trials(folder: Path, records: Sequence[Evaluated]) -> None:
-    """What the report draws behind the front; the study itself stays in the journal."""
-    rows = [
-        {
-            "id": record.candidate.id,
-            "latency_ms": record.latency_ms,
-            "accuracy": record.accuracy,
-            "in_domain": record.in_domain,
-        }
-        for record in records
-        if record.accuracy is not None
-    ]
-    write_atomic(folder / "trials.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -142,11 +142,12 @@ def here(candidates: Sequence[Candidate], factor: float = 1.0) -> list[Measureme
 
 def test_a_predictor_learns_from_what_a_search_measured(calibrated: LatencyPredictor) -> None:
     models = [Candidate(SPACE.sample(np.random.default_rng(seed))) for seed in range(8)]
-    (said,) = learn_from(CPU, SPACE, TASK, here(models), threads=1)
+    learned, (said,) = learn_from(CPU, SPACE, TASK, here(models), threads=1)
     assert "learned from 8 measured models" in said
     again = calibrate_local(CPU, SPACE, TASK, ["fp32"], threads=1)["fp32"]
     assert again.card.n_measurements == calibrated.card.n_measurements + 8
-    (_,) = learn_from(CPU, SPACE, TASK, here(models[:1]), threads=1)  # the same once more
+    assert learned["fp32"].card == again.card
+    _, (_,) = learn_from(CPU, SPACE, TASK, here(models[:1]), threads=1)  # the same once more
     assert calibrate_local(CPU, SPACE, TASK, ["fp32"], threads=1)["fp32"].card.n_measurements >= 8
 
 
@@ -158,11 +159,13 @@ def test_what_it_does_not_learn_from(
     calibrated: LatencyPredictor, factor: float, unstable: bool, message: str | None
 ) -> None:
     models = [Candidate(SPACE.sample(np.random.default_rng(seed))) for seed in range(8)]
-    said = learn_from(CPU, SPACE, TASK, [replace(m, stable=not unstable) for m in here(models, factor)], threads=1)
+    measured = [replace(m, stable=not unstable) for m in here(models, factor)]
+    learned, said = learn_from(CPU, SPACE, TASK, measured, threads=1)
+    assert learned == {}
     assert [message in sentence for sentence in said if message] == ([True] if message else [])
     assert calibrate_local(CPU, SPACE, TASK, ["fp32"], threads=1)["fp32"].card == calibrated.card
 
 
 def test_a_measurement_that_contradicts_an_earlier_one(calibrated: LatencyPredictor) -> None:
-    (said,) = learn_from(CPU, SPACE, TASK, here([Candidate(SPACE.largest())], 2.0), threads=1)
+    _, (said,) = learn_from(CPU, SPACE, TASK, here([Candidate(SPACE.largest())], 2.0), threads=1)
     assert "stays as it is" in said

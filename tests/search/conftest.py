@@ -176,3 +176,8 @@ def make_loop(recorder: Recorder) -> Callable[..., Loop]:
         return Loop(study, budget, evaluator, recorder, FrontTracker((5.0, 0.9)), 0, n_trials, **more)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def a_card() -> Card:
+    return FakePredictor("fp32").card

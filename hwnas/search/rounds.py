@@ -1,0 +1,222 @@
+"""The end of a search: finish models, measure them, and where the predictor was wrong, learn and search on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hwnas.core.front import Front
+from hwnas.core.measurement import MEASUREMENTS, Measurement, write_measurements
+from hwnas.core.predictor import LatencyPredictor
+from hwnas.elastic.threads import threads_for
+from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
+from hwnas.export.verify import compare
+from hwnas.latency.calibrate import learn_from
+from hwnas.measure.board import flags_of
+from hwnas.search.config import SearchConfig
+from hwnas.search.effort import (
+    SEARCH_SHARE,
+    Clock,
+    Effort,
+    finish_epochs,
+    finish_factors,
+    finish_seconds,
+    finish_shrink,
+)
+from hwnas.search.events import Listener
+from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
+from hwnas.search.frontier import assemble, measure_finished, still_wanted
+from hwnas.search.loop import Loop
+from hwnas.search.result import SearchResult
+from hwnas.search.setup import PREDICTORS, THREADS, Setup, freeze
+from hwnas.search.study import Evaluated
+from hwnas.store import write_atomic, write_json
+
+__all__ = ["LEAST_FINISHED", "Rounds"]
+
+LEAST_FINISHED = 3  # models, however short the time: fewer are no front
+MORE_ROUNDS = 2  # after the first, each with a predictor that learned from the models measured before
+KEPT_SHARE = 0.9  # of the measured models lie in their intervals, if these are as wide as they should be
+MORE_TRIALS = 0.2  # of those of the first round
+_LEAST_LEFT_S = 30.0  # of a given time, for another round
+
+
+@dataclass
+class Rounds:
+    """Finishes and measures the front of a search, and searches on while its predictions do not hold.
+
+    Each model keeps the prediction that it was chosen by: what was learned from its measurement is no promise of it.
+
+    Attributes:
+        folder: of the run.
+        source: trained networks.
+        loop: of the first round; its budget is replaced in further ones.
+        clock: ends further rounds, and fine-tuning.
+        reference: the bad corner of the hypervolume.
+    """
+
+    config: SearchConfig
+    listener: Listener
+    setup: Setup
+    folder: Path
+    source: NetworkSource
+    loop: Loop
+    effort: Effort
+    clock: Clock
+    reference: tuple[float, float]
+    _finished: list[tuple[Evaluated, Finished]] = field(default_factory=list)
+    _measured: dict[str, Measurement] = field(default_factory=dict)
+    _latest: dict[str, Measurement] = field(default_factory=dict)
+
+    def run(self, records: Sequence[Evaluated]) -> Front:
+        """The front; it is written after each round.
+
+        Args:
+            records: what the search evaluated.
+        Raises:
+            TrainingError, RuntimeExportError: no model at all could be finished.
+        """
+        finisher = Finisher(
+            self.source,
+            self.setup.task,
+            self.setup.runtime,
+            self.folder,
+            flags_of(self.setup.device),
+            self.config.seed,
+            teacher_shrink=finish_factors(self.effort, self.setup.task)[-1],
+        )
+        front = self._round(finisher, records, self.config.n_front)
+        for number in range(2, 2 + MORE_ROUNDS):
+            learned = self._learn()
+            if not learned or not self._goes_on():
+                break
+            records = self._search_on(learned, number)
+            front = self._round(finisher, records, max(2, self.config.n_front // 2))
+        return front
+
+    def _round(self, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
+        _write_trials(self.folder, records)
+        done = {made.candidate for _, made in self._finished}
+        order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
+        order = [record for record in order if record.candidate not in done]
+        finished = self._finish(finisher, order, wanted)
+        self._latest = measure_finished(finished, self.setup, self.folder, self.listener)
+        write_measurements(self.folder / MEASUREMENTS, self._latest.values())
+        self._finished += finished
+        self._measured |= self._latest
+        front = assemble(
+            self._finished, self._measured, self.loop.budget, self.setup, self.reference, seed=self.config.seed
+        )
+        write_json(self.folder / "front.json", front.to_json())
+        SearchResult(self.folder, front).report()
+        return front
+
+    def _learn(self) -> dict[str, LatencyPredictor]:
+        """Predictors that learned from the models measured last; the front is written already."""
+        if not self._latest:
+            return {}
+        setup = self.setup
+        try:
+            learned, said = learn_from(
+                setup.device,
+                setup.space,
+                setup.task,
+                list(self._latest.values()),
+                threads=THREADS,
+                seed=self.config.seed,
+            )
+        except MeasurementError as error:
+            learned, said = {}, [f"nothing is learned from the measured models: {error}"]
+        for sentence in said:
+            self.listener.note(sentence)
+        return learned
+
+    def _goes_on(self) -> bool:
+        """Whether too many of the models measured last missed their intervals, and there is time for another round."""
+        found = [
+            compare(self.loop.budget.scorer.predict(measurement.candidate), measurement)
+            for measurement in self._latest.values()
+            if measurement.stable is not False
+        ]
+        missed = [check for check in found if not check.kept]
+        if len(missed) <= (1 - KEPT_SHARE) * len(found):
+            return False
+        left_s = self.clock.left_s
+        more = left_s is None or left_s >= _LEAST_LEFT_S
+        then = "the search goes on with what was learned" if more else "no time is left; the next search knows"
+        self.listener.note(f"{len(missed)} of {len(found)} models are not as fast as predicted: {then}")
+        return more
+
+    def _search_on(self, learned: dict[str, LatencyPredictor], number: int) -> list[Evaluated]:
+        """More trials by the new predictors, and all records as they see them."""
+        freeze(learned, self.folder / f"{PREDICTORS}-{number}")
+        scorer = self.loop.budget.scorer.learned(learned, kept=[made.candidate for _, made in self._finished])
+        study, share = self.loop.study, self.clock.share(SEARCH_SHARE)
+        more = max(1, round(MORE_TRIALS * study.n_worked))
+        self.listener.phase("search on", study.n_worked + more)
+        deadline = Clock.starting_now(share).end_s
+        budget = replace(self.loop.budget, scorer=scorer)
+        self.loop = replace(self.loop, budget=budget, n_trials=study.n_worked + more, deadline_s=deadline)
+        with threads_for(self.effort.batch_macs):
+            records = self.loop.run()
+        found = [(record, scorer.predict(record.candidate)) for record in records]
+        return [replace(record, latency_ms=p.latency_ms, in_domain=p.in_domain) for record, p in found]
+
+    def _as_measured(self, record: Evaluated) -> Evaluated:
+        measured = self._measured.get(record.candidate.id)
+        return record if measured is None else replace(record, latency_ms=measured.percentile_ms(10))
+
+    def _finish(self, finisher: Finisher, order: Sequence[Evaluated], wanted: int) -> list[tuple[Evaluated, Finished]]:
+        """Finish `wanted` candidates, then up to half as many more until three quarters of them are on the front."""
+        clock, effort, joint = self.clock, self.effort, self.loop.budget.scorer.joint
+        self.listener.phase("finish", wanted)
+        finished: list[tuple[Evaluated, Finished]] = []
+        first: TrainingError | RuntimeExportError | None = None
+        macs = [joint.operations(record.candidate).macs for record in order]
+        for at, record in enumerate(order):
+            kept = still_wanted(finished)
+            # What finishing moved behind others is made up for, but not without end.
+            if len(finished) >= wanted and (4 * len(kept) >= 3 * wanted or 2 * len(finished) >= 3 * wanted):
+                break
+            if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
+                break
+            if len(finished) >= LEAST_FINISHED and clock.left_s == 0:
+                self.listener.note(f"the time is up: {len(finished)} of {wanted} models are finished")
+                break
+            shrink = finish_shrink(effort, macs[at], finisher.task)
+            ahead = macs[at : at + max(1, wanted - len(finished))]
+            try:
+                with threads_for(macs[at] * finisher.batch_size):
+                    made = finisher.finish(
+                        record.candidate,
+                        epochs=finish_epochs(effort, macs[at], len(finisher.task.train), shrink),
+                        shrink=shrink,
+                        stop_after_s=finish_seconds(clock, ahead),
+                    )
+            except (TrainingError, RuntimeExportError) as error:
+                self.listener.note(f"model {record.candidate.id} is left out: {error}")
+                first = first or error
+                continue
+            finished.append((record, made))
+            gained = max(0, len(still_wanted(finished)) - len(kept))
+            self.listener.advance(gained, made=len(finished), accuracy=made.test.accuracy)
+        if first is not None and not finished and not self._finished:
+            raise first
+        return finished
+
+
+def _write_trials(folder: Path, records: Sequence[Evaluated]) -> None:
+    """What the report draws behind the front; the study itself stays in the journal."""
+    rows = [
+        {
+            "id": record.candidate.id,
+            "latency_ms": record.latency_ms,
+            "accuracy": record.accuracy,
+            "in_domain": record.in_domain,
+        }
+        for record in records
+        if record.accuracy is not None
+    ]
+    write_atomic(folder / "trials.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.core.measurement import read_measurements
+from hwnas.core.ops import OpList
+from hwnas.core.predictor import Card, Prediction
+from hwnas.core.space import SearchSpace
+from hwnas.core.task import Task
+from hwnas.search.config import SearchConfig
+from hwnas.search.run import run_search
+
+MakeSpace = Callable[..., SearchSpace]
+
+
+class Slow:
+    """Promises a second, give or take a tenth, for whatever it is asked; the real thing takes microseconds."""
+
+    def __init__(self, card: Card, low_ms: float = 900.0, high_ms: float = 1100.0) -> None:
+        self.card, self.range_ms = card, (low_ms, high_ms)
+
+    def predict(self, networks: Sequence[OpList]) -> list[Prediction]:
+        low_ms, high_ms = self.range_ms
+        values = [math.sqrt(low_ms * high_ms) * (1 + 1e-9 * network.macs) for network in networks]
+        return [Prediction(value, low_ms, high_ms, True, None, self.card.id) for value in values]
+
+
+@pytest.fixture
+def search(
+    few_digits: Task,
+    make_space: MakeSpace,
+    recorder: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    a_card: Card,
+) -> Callable[..., Any]:
+    """A search on this machine whose first predictor is wrong."""
+
+    def run(learned: Slow | None, **settings: Any) -> Any:
+        wrong = Slow(a_card)
+        monkeypatch.setattr("hwnas.search.run.find_predictor_set", lambda setup, *_: {"fp32": wrong})
+        found = ({"fp32": learned}, ["it learned"]) if learned else ({}, [])
+        monkeypatch.setattr("hwnas.search.rounds.learn_from", lambda *_, **__: found)
+        task = replace(few_digits, augmentation="none")
+        config = SearchConfig(devices=("cpu",), precisions=("fp32",), out=tmp_path / "run", n_trials=5, n_front=2)
+        return run_search(replace(config, **settings), recorder, space=make_space((4, 8, 16, 32), (1, 3)), task=task)
+
+    return run
+
+
+def test_a_search_goes_on_when_its_predictions_do_not_hold(
+    search: Callable[..., Any], recorder: Any, a_card: Card, tmp_path: Path
+) -> None:
+    result = search(Slow(replace(a_card, id="learned"), 1e-6, 1e6))
+    assert "it learned" in recorder.notes
+    assert "2 of 2 models are not as fast as predicted: the search goes on with what was learned" in recorder.notes
+    assert recorder.phases == ["search", "finish", "measure", "search on", "finish", "measure"]
+    # What was promised before is not made better afterwards.
+    promised = {model.id: model.latency["cpu"] for model in result.details.models}
+    first, later = ([e for e in promised.values() if e.predictor == name] for name in (a_card.id, "learned"))
+    assert len(first) + len(later) == len(promised) >= 2
+    assert all(entry.high < 1200 for entry in first)
+    assert all(entry.measured for entry in promised.values())
+    measured = [found.candidate.id for found in read_measurements(tmp_path / "run/measurements.jsonl")]
+    assert len(measured) == len(set(measured)) > 2
+    assert len((tmp_path / "run/trials.jsonl").read_text().splitlines()) == 6
+
+
+def test_it_ends_when_nothing_can_be_learned(search: Callable[..., Any], recorder: Any) -> None:
+    search(None)
+    assert recorder.phases == ["search", "finish", "measure"]
+
+
+def test_it_ends_after_a_few_rounds(search: Callable[..., Any], recorder: Any, a_card: Card) -> None:
+    search(Slow(replace(a_card, id="no better")), n_trials=3, n_front=1)
+    assert recorder.phases.count("search on") == 2
+
+
+def test_it_says_so_when_no_time_is_left(
+    search: Callable[..., Any], recorder: Any, a_card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hwnas.search.rounds._LEAST_LEFT_S", math.inf)
+    search(Slow(replace(a_card, id="learned"), 1e-6, 1e6), time_s=600.0)
+    assert "2 of 2 models are not as fast as predicted: no time is left; the next search knows" in recorder.notes
+    assert "search on" not in recorder.phases
