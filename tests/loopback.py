@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,11 @@ class Loopback:
             name="loopback", title="a board", kind="cpu", runtime="onnxruntime", precisions=("fp32", "int8"),
             reach="ssh", host="board", python=sys.executable,
         )  # fmt: skip
+
+    @property
+    def ssh(self) -> str:
+        """What takes the place of `ssh`."""
+        return f"ssh -F {self.folder / 'config'}"
 
     def hang_up(self) -> int:
         """End every connection, as a cut cable does; how many there were."""
@@ -73,10 +79,22 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
-    if shutil.which("sshd") is None and not Path("/usr/sbin/sshd").exists():
+    if not is_installed():
         pytest.skip("no OpenSSH server on this machine (Debian: openssh-server)")
     folder = tmp_path / "ssh"
     folder.mkdir()
+    with running(folder) as board:
+        monkeypatch.setenv("HWNAS_SSH_COMMAND", board.ssh)
+        yield board
+
+
+def is_installed() -> bool:
+    return shutil.which("sshd") is not None or Path("/usr/sbin/sshd").exists()
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Loopback]:
+    """A server with keys and a configuration of its own, all in an empty folder."""
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)  # where the server gives up its rights
     for name in ("host_key", "key"):
@@ -89,9 +107,10 @@ def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopba
         f"Host board\n  HostName 127.0.0.1\n  Port {port}\n  User {getpass.getuser()}\n  IdentitiesOnly yes\n"
         f"  IdentityFile {folder / 'key'}\n  UserKnownHostsFile {folder / 'known_hosts'}\n"
     )
-    monkeypatch.setenv("HWNAS_SSH_COMMAND", f"ssh -F {folder / 'config'}")
     board = Loopback(folder, port, _start(folder, port))
-    yield board
-    board.hang_up()
-    board.server.kill()
-    board.server.wait()
+    try:
+        yield board
+    finally:
+        board.hang_up()
+        board.server.kill()
+        board.server.wait()
