@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hwnas.search.api import search
     from hwnas.search.config import SearchConfig
     from hwnas.search.run import SearchResult
+    from hwnas.search.sampler import HypervolumeSampler
     from hwnas.store import read_front
 
     __version__: str
@@ -27,6 +28,7 @@ __all__ = [
     "Front",
     "FrontModel",
     "HwnasError",
+    "HypervolumeSampler",
     "Preprocessing",
     "SearchConfig",
     "SearchResult",
@@ -48,6 +50,7 @@ _HOMES = {
     "Front": "hwnas.core.front",
     "FrontModel": "hwnas.core.front",
     "HwnasError": "hwnas.errors",
+    "HypervolumeSampler": "hwnas.search.sampler",
     "Preprocessing": "hwnas.core.task",
     "SearchConfig": "hwnas.search.config",
     "SearchResult": "hwnas.search.run",

@@ -13,7 +13,7 @@ from hwnas.core.compression import CompressionPlan
 from hwnas.core.device import Device
 from hwnas.core.measurement import Measurement
 from hwnas.core.space import SearchSpace
-from hwnas.errors import InvalidArchitectureError, MeasurementError
+from hwnas.errors import DataError, InvalidArchitectureError, MeasurementError
 from hwnas.latency.tables import read_table
 
 __all__ = ["architecture_of", "measurements_from_table"]
@@ -64,7 +64,12 @@ def measurements_from_table(
     labels = [choice.label for choice in space.choices]
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     found = []
-    for number, row in enumerate(read_table(path, [*labels, column]), start=1):
+    try:
+        rows = read_table(path, [*labels, column])
+    except DataError as error:
+        hint = "; name the column of latencies with --column" if f"no column {column!r}" in str(error) else ""
+        raise DataError(f"{error}{hint}") from error
+    for number, row in enumerate(rows, start=1):
         latency_ms = row[column]
         if not isinstance(latency_ms, (int, float)) or not (math.isfinite(latency_ms) and latency_ms > 0):
             raise MeasurementError(

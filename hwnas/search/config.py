@@ -12,7 +12,7 @@ from hwnas.errors import ConfigError, nearest
 
 __all__ = ["SAMPLERS", "SearchConfig"]
 
-SAMPLERS = ("tpe", "nsga2", "nsga3", "gp", "random")
+SAMPLERS = ("hypervolume", "tpe", "nsga2", "nsga3", "gp", "random")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

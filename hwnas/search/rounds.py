@@ -16,6 +16,7 @@ from hwnas.export.verify import compare
 from hwnas.latency.calibrate import learn_from
 from hwnas.measure.board import flags_of
 from hwnas.search.config import SearchConfig
+from hwnas.search.describe import Describer
 from hwnas.search.effort import (
     SEARCH_SHARE,
     Clock,
@@ -158,6 +159,7 @@ class Rounds:
         self.listener.phase("search on", study.n_worked + more)
         deadline = Clock.starting_now(share).end_s
         budget = replace(self.loop.budget, scorer=scorer)
+        study.describe_by(Describer(budget))
         self.loop = replace(self.loop, budget=budget, n_trials=study.n_worked + more, deadline_s=deadline)
         with threads_for(self.effort.batch_macs):
             records = self.loop.run()

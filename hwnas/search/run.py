@@ -16,6 +16,7 @@ from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.config import SearchConfig
+from hwnas.search.describe import Describer
 from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, plan_effort
 from hwnas.search.evaluators import make_evaluators
 from hwnas.search.events import Listener, Silent
@@ -94,7 +95,7 @@ class _Run:
         budget.require_feasible(np.random.default_rng(self.config.seed))
         return budget
 
-    def _study(self, folder: RunFolder, setup: Setup) -> SearchStudy:
+    def _study(self, folder: RunFolder, setup: Setup, budget: Budget | None = None) -> SearchStudy:
         return SearchStudy(
             setup.joint,
             sampler=self.config.sampler,
@@ -102,6 +103,7 @@ class _Run:
             journal=folder.journal,
             url=self.config.storage,
             name="hwnas" if self.config.storage is None else f"hwnas-{folder.path.name}",
+            describe=None if budget is None else Describer(budget),
         )
 
     def _has_all_trials(self, folder: RunFolder, setup: Setup) -> bool:
@@ -110,7 +112,7 @@ class _Run:
 
     def _search(self, folder: RunFolder, setup: Setup, budget: Budget, clock: Clock) -> Front:
         effort = _kept_effort(folder, plan_effort(self.config, setup.joint, setup.task, clock), clock)
-        study = self._study(folder, setup)  # opened first: a damaged study must not cost a training
+        study = self._study(folder, setup, budget)  # opened first: a damaged study must not cost a training
         with threads_for(effort.batch_macs):
             evaluator, source = make_evaluators(folder, setup, effort, self.listener)
         reference = _reference(budget)

@@ -1,4 +1,4 @@
-"""The Optuna study of a search: the only module that imports optuna.
+"""The Optuna study of a search: with its sampler the only module that imports optuna.
 
 A proposal depends on the seed, on how many candidates were evaluated before it and on their results, and on nothing
 else: a search that was killed and resumed proposes what the unbroken one would have proposed.
@@ -28,6 +28,7 @@ from hwnas.core.evaluation import Evaluation
 from hwnas.core.predictor import Prediction
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.search.joint import JointSpace
+from hwnas.search.sampler import Describe, HypervolumeSampler
 
 __all__ = ["Evaluated", "Proposal", "SearchStudy"]
 
@@ -65,7 +66,7 @@ class Proposal:
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
-    """An Optuna sampler for two objectives by the name that `SearchConfig.sampler` allows."""
+    """One of Optuna's samplers for two objectives by the name that `SearchConfig.sampler` allows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
@@ -114,6 +115,7 @@ class SearchStudy:
     Args:
         joint: what is searched.
         sampler: one of `SAMPLERS`.
+        describe: what the sampler "hypervolume" is told; it cannot propose without.
         seed: of the proposals.
         journal: the journal file of the run folder.
         url: an Optuna storage URL that is used instead.
@@ -123,12 +125,23 @@ class SearchStudy:
     """
 
     def __init__(
-        self, joint: JointSpace, *, sampler: str, seed: int, journal: Path, url: str | None = None, name: str = NAME
+        self,
+        joint: JointSpace,
+        *,
+        sampler: str,
+        seed: int,
+        journal: Path,
+        url: str | None = None,
+        name: str = NAME,
+        describe: Describe | None = None,
     ) -> None:
         self.joint, self.sampler, self.seed = joint, sampler, seed
         self._distributions: dict[str, BaseDistribution] = {
             choice.label: CategoricalDistribution(choice.options) for choice in joint.choices
         }
+        self._own: HypervolumeSampler | None = None
+        if describe is not None:
+            self.describe_by(describe)
         try:
             with _quiet():
                 storage = _open_journal(journal) if url is None else optuna.storages.get_storage(url)
@@ -145,6 +158,11 @@ class SearchStudy:
             raise RunFolderError(f"{journal} is damaged (trials are missing); search again into a new --out")
         self.evaluated = [record for trial in trials if (record := self._record(trial)) is not None]
         self._pending = self._take_up([trial for trial in trials if trial.state == TrialState.RUNNING])
+
+    def describe_by(self, describe: Describe) -> None:
+        """What the sampler "hypervolume" is told from now on; others are told nothing."""
+        if self.sampler == "hypervolume":
+            self._own = HypervolumeSampler(describe, space=self._distributions, seed=self.seed)
 
     def _take_up(self, running: list[FrozenTrial]) -> list[FrozenTrial]:
         """What a killed process left running; a trial that was not even proposed to the end is closed."""
@@ -183,7 +201,7 @@ class SearchStudy:
         with _quiet():
             # A fresh generator for each proposal, so that a resumed search goes on as an unbroken one would.
             step = int(np.random.SeedSequence([self.seed, len(self.evaluated)]).generate_state(1)[0])
-            self._study.sampler = make_sampler(self.sampler, step)
+            self._study.sampler = self._own or make_sampler(self.sampler, step)
             asked = self._study.ask(fixed_distributions=self._distributions)
         return self._proposal(asked._trial_id, asked.number, asked.params)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from PIL import Image
 
 from hwnas.store import read_front
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 def run_example(name: str, *arguments: str, folder: Path) -> str:
@@ -60,3 +62,11 @@ def test_own_images(tmp_path: Path) -> None:
     check_run(output, tmp_path)
     assert "classes: dark, light" in output
     assert (tmp_path / "deploy" / "model.onnx").is_file()
+
+
+def test_the_sampler_of_the_documentation_runs_in_a_study_of_ones_own() -> None:
+    page = (ROOT / "docs/searching.md").read_text(encoding="utf-8")
+    code = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec("\n".join(code), names)
+    assert len(names["study"].trials) == 30  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import TaskLike, TaskShape
 from hwnas.errors import TrainingError
 from hwnas.search.budget import Budget, Scorer
+from hwnas.search.describe import Describer
 from hwnas.search.joint import JointSpace
 from hwnas.search.loop import FrontTracker, Loop
 from hwnas.search.study import SearchStudy
@@ -163,7 +164,9 @@ def make_predictor() -> type[FakePredictor]:
 @pytest.fixture
 def make_study(tmp_path: Path) -> Callable[..., SearchStudy]:
     def make(joint: JointSpace, *, sampler: str = "tpe", seed: int = 0, name: str = "study.journal") -> SearchStudy:
-        return SearchStudy(joint, sampler=sampler, seed=seed, journal=tmp_path / name)
+        scorer = Scorer(joint, {precision: FakePredictor(precision) for precision in joint.precisions})
+        describe = Describer(Budget(scorer))
+        return SearchStudy(joint, sampler=sampler, seed=seed, journal=tmp_path / name, describe=describe)
 
     return make
 

@@ -17,7 +17,7 @@ from hwnas.search.config import SAMPLERS, SearchConfig
         ({"devices": ()}, "needs a device"),
         ({"devices": ("cpu", "jetson")}, "one device at a time, got cpu, jetson"),
         ({"sampler": "ransom"}, "no sampler named 'ransom'; Did you mean 'random'"),
-        ({"sampler": "zzz"}, "allowed: tpe"),
+        ({"sampler": "zzz"}, "allowed: hypervolume, tpe"),
         ({"n_trials": 0}, "n_trials must be at least 1, got 0"),
         ({"n_trials": -3}, "n_trials must be at least 1, got -3"),
         ({"n_front": 0}, "n_front must be at least 1"),

@@ -129,7 +129,7 @@ def test_a_trial_that_was_running_is_taken_up_again(joint: JointSpace, make_stud
     assert record.candidate == asked.candidate
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3", "random"])
+@pytest.mark.parametrize("sampler", ["hypervolume", "tpe", "nsga2", "nsga3", "random"])
 def test_a_resumed_study_proposes_what_an_unbroken_one_would(
     joint: JointSpace, make_study: MakeStudy, sampler: str
 ) -> None:

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+
+from hwnas.core.pareto import hypervolume_2d
+from hwnas.search.sampler import HypervolumeSampler, _checkpoint
+
+SPACE = {f"layer{n}": CategoricalDistribution((0, 1, 2, 3)) for n in range(6)}
+WORTH = np.array([5.0, 3.0, 2.0, 1.0, 0.5, 0.2])
+WORST = (20.0, 0.5)
+
+
+def work(params: Mapping[str, Any]) -> tuple[float, float]:
+    """(cost, accuracy): each layer costs what it is, and is worth something else; half of it is lost in pairs."""
+    levels = np.array([params[name] for name in SPACE], dtype=float)
+    gain = float((WORTH * np.sqrt(levels)).sum() - 1.5 * abs(levels[0] - levels[1]))
+    return 1 + float(levels.sum()), 1 - 0.5 * float(np.exp(-gain / 6))
+
+
+def describe(several: Sequence[Mapping[str, Any]]) -> list[tuple[float, Sequence[float]] | None]:
+    return [(work(params)[0], [params[name] for name in SPACE]) for params in several]
+
+
+def run(sampler: BaseSampler, trials: int, study: optuna.Study | None = None) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = study or optuna.create_study(directions=["minimize", "maximize"])
+    study.sampler = sampler
+    for _ in range(trials):
+        trial = study.ask(SPACE)
+        study.tell(trial, list(work(trial.params)))
+    return study
+
+
+def volume(study: optuna.Study) -> float:
+    costs = np.array([[trial.values[0], 1 - trial.values[1]] for trial in study.trials])
+    return hypervolume_2d(costs[(costs <= WORST).all(axis=1)], np.array(WORST))
+
+
+def test_it_finds_more_than_chance_with_a_quarter_of_the_evaluations() -> None:
+    for seed in range(3):
+        ours = volume(run(HypervolumeSampler(describe, seed=seed), 25))
+        chance = volume(run(RandomSampler(seed=seed), 100))
+        assert ours > chance
+
+
+def test_parameters_alone_will_do_and_nothing_is_proposed_twice() -> None:
+    def cost_alone(several: Sequence[Mapping[str, Any]]) -> list[tuple[float, Sequence[float]]]:
+        return [(work(params)[0], ()) for params in several]
+
+    study = run(HypervolumeSampler(cost_alone, space=SPACE), 25)
+    assert volume(study) > volume(run(RandomSampler(seed=0), 25))
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 25
+
+
+def test_a_search_that_was_cut_off_goes_on_as_an_unbroken_one() -> None:
+    whole = run(HypervolumeSampler(describe, space=SPACE, seed=3), 24)
+    part = run(HypervolumeSampler(describe, space=SPACE, seed=3), 17)
+    resumed = run(HypervolumeSampler(describe, space=SPACE, seed=3), 7, part)
+    assert [trial.params for trial in resumed.trials] == [trial.params for trial in whole.trials]
+    other = run(HypervolumeSampler(describe, space=SPACE, seed=4), 24)
+    assert [trial.params for trial in other.trials] != [trial.params for trial in whole.trials]
+
+
+def test_what_is_not_allowed_is_not_proposed() -> None:
+    def cheap(several: Sequence[Mapping[str, Any]]) -> list[tuple[float, Sequence[float]] | None]:
+        return [found if found and found[0] <= 8 else None for found in describe(several)]
+
+    study = run(HypervolumeSampler(cheap, space=SPACE), 15)
+    assert max(trial.values[0] for trial in study.trials) <= 8
+
+
+def test_when_all_was_seen_it_draws() -> None:
+    space = {"width": CategoricalDistribution((1, 2))}
+    sampler = HypervolumeSampler(lambda several: [(p["width"], [p["width"]]) for p in several], space=space)
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
+    for _ in range(4):
+        trial = study.ask(space)
+        study.tell(trial, [trial.params["width"], 0.5])
+    assert {trial.params["width"] for trial in study.trials} == {1, 2}
+
+
+def test_numbers_and_another_direction() -> None:
+    space = {"depth": IntDistribution(1, 9, step=2), "rate": FloatDistribution(1e-3, 1.0, log=True)}
+
+    def cost(several: Sequence[Mapping[str, Any]]) -> list[tuple[float, Sequence[float]]]:
+        return [(float(params["depth"]), ()) for params in several]
+
+    sampler = HypervolumeSampler(cost)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    for _ in range(20):
+        trial = study.ask(space)
+        loss = 1 / trial.params["depth"] + abs(np.log10(trial.params["rate"]) + 1)
+        study.tell(trial, [trial.params["depth"], loss])
+    assert all(trial.params["depth"] in (1, 3, 5, 7, 9) for trial in study.trials)
+    assert min(trial.values[1] for trial in study.trials) < 0.3
+
+
+@pytest.mark.parametrize("count", [6, 7, 8, 19, 100, 1000, 54_321])
+def test_the_kernel_is_fitted_after_each_tenth_more(count: int) -> None:
+    last = _checkpoint(count, 6)
+    assert 6 <= last <= count <= 1.1 * last + 1
+    assert _checkpoint(last, 6) == last
