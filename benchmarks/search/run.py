@@ -5,8 +5,9 @@
 NAS-Bench-201 with published accuracies (CIFAR-10, test, 200 epochs) and published latencies of several devices. The
 accuracy of an architecture costs an evaluation, latency is free. The figure is the hypervolume after 50, 100, 200 and
 500 evaluations as a share of that of all 15,625 networks, measured from 30 % error and the 99th percentile of the
-latency of the networks with less: mean and standard deviation over seeds. The settings of `hypervolume` were tuned on
-Pixel 3, Titan RTX at batch 32 and Eyeriss with seeds from 100 on, and are reported on others with seeds from 0 on.
+latency of the networks with less: mean and standard deviation over seeds. `hypervolume` is told this corner. Its
+settings were tuned on Pixel 3, Titan RTX at batch 32 and Eyeriss with seeds from 100 on; it is reported on other
+devices with seeds from 0 on.
 """
 
 from __future__ import annotations
@@ -76,13 +77,15 @@ class Table:
         return hypervolume_2d(costs[(costs <= np.array(worst)).all(axis=1)], np.array(worst))
 
 
-def make(name: str, table: Table, latency_ms: FloatArray, space: dict[str, Any], seed: int) -> BaseSampler:
+def make(
+    name: str, table: Table, latency_ms: FloatArray, worst: tuple[float, float], space: dict[str, Any], seed: int
+) -> BaseSampler:
     def describe(several: Any) -> list[tuple[float, Any]]:
         found = [table.number[tuple(params[edge] for edge in EDGES)] for params in several]
         return [(float(latency_ms[at]), table.features[at]) for at in found]
 
     if name == "hypervolume":
-        return HypervolumeSampler(describe, space=space, seed=seed)
+        return HypervolumeSampler(describe, space=space, reference=(worst[0], 1 - worst[1]), seed=seed)
     if name == "tpe":
         return TPESampler(multivariate=True, seed=seed)
     return {"nsga2": NSGAIISampler, "nsga3": NSGAIIISampler, "random": RandomSampler}[name](seed=seed)
@@ -92,7 +95,9 @@ def search(name: str, table: Table, device: str, seed: int, evaluations: int) ->
     """Shares of the true hypervolume, and the sampler's seconds for a trial."""
     latency_ms, worst, all_of_it = table.of(device)
     space = {edge: CategoricalDistribution(list(range(5))) for edge in EDGES}
-    study = optuna.create_study(directions=["minimize", "maximize"], sampler=make(name, table, latency_ms, space, seed))
+    study = optuna.create_study(
+        directions=["minimize", "maximize"], sampler=make(name, table, latency_ms, worst, space, seed)
+    )
     seen: list[int] = []
     start = time.perf_counter()
     for _ in range(20 * evaluations):

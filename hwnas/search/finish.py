@@ -127,7 +127,7 @@ class Finisher:
         Args:
             epochs: of fine-tuning, at most.
             shrink: it is fine-tuned on images whose sides are divided by this, and after that on a few whole ones.
-            stop_after_s: seconds after which fine-tuning takes no further step.
+            stop_after_s: seconds after which fine-tuning takes no further step; 0: there is none.
         Raises:
             RuntimeExportError: the runtime refused the model.
             TrainingError: the loss is not finite.
@@ -135,7 +135,9 @@ class Finisher:
         made = self.known(candidate)
         if made is not None:
             return made
-        if not self._has_teacher:
+        if stop_after_s == 0:  # without time there is nothing to learn, and nobody to ask
+            epochs = 0
+        if epochs > 0 and not self._has_teacher:
             self._logits, self._has_teacher = self._taught(), True
         start, precision = time.monotonic(), candidate.compression.precision
         tuned = self._tuned(self.source.network(candidate), epochs, shrink, stop_after_s)
@@ -150,7 +152,7 @@ class Finisher:
             extra={
                 "fine_tuning": {
                     "epochs": tuned.epochs,
-                    "distilled": self._logits is not None,
+                    "distilled": epochs > 0 and self._logits is not None,
                     "validation_accuracy_before": tuned.initial_accuracy,
                     "validation_accuracy_after": tuned.accuracy,
                     "image_shrink": shrink,
@@ -179,7 +181,7 @@ class Finisher:
 
         Source: Touvron et al., Fixing the train-test resolution discrepancy, NeurIPS 2019.
         """
-        if shrink == 1:
+        if shrink == 1 or epochs == 0:
             return self._fine_tuned(network, self.task, self._logits, epochs, stop_after_s)
         small = self._shrunk(shrink)
         learned = self._fine_tuned(_recalibrated(network, small), small, self._logits, epochs, stop_after_s)

@@ -30,7 +30,6 @@ Space = dict[str, BaseDistribution]
 
 _LEAST_ERROR = 1e-3  # errors below are as good as each other
 _WORST_LOSS = 5.0  # times the best one
-_PARAMETERS = 0.02  # variance of the parameters beside that of what describes a candidate, which is 1
 _MOST_LEARNED = 300  # evaluations that the surrogate is fitted to; those near the front, and some of the others
 
 
@@ -136,14 +135,15 @@ class HypervolumeSampler(BaseSampler):
         if self._kernel_of != count:
             # A search that was resumed fits the kernel to what was known when an unbroken one did.
             of = _most_telling(costs[:count], losses[:count])
-            self._surrogate.fit_kernel(features[of], to_value(losses[of]))
+            first = 0 if self._scale is None else self._scale.first
+            self._surrogate.fit_kernel(features[of], to_value(losses[of]), first)
             self._kernel_of = count
         of = _most_telling(costs, losses)
         self._surrogate.condition(features[of], to_value(losses[of]))
         return to_loss
 
     def _scaled(self, params: Sequence[Params], described: Sequence[Described], space: Space) -> FloatArray:
-        """Features of `n` candidates: what describes them, standardised, and with little weight the parameters.
+        """Features of `n` candidates: what describes them, and the parameters, both standardised.
 
         By mean and spread of what is drawn from the space; what never varies there is left out.
         """
@@ -178,15 +178,20 @@ class HypervolumeSampler(BaseSampler):
 
 
 class _Scale:
-    """Standardises two blocks of features, so that each block has the variance of its weight."""
+    """Standardises two blocks of features, so that the variances of each add to 1."""
 
-    def __init__(self, numbers: FloatArray, encoded: FloatArray) -> None:
+    def __init__(self, *blocks: FloatArray) -> None:
         self._blocks = []
-        for block, weight in ((numbers, 1.0), (encoded, _PARAMETERS if numbers.shape[1] else 1.0)):
+        for block in blocks:
             spread = block.std(axis=0)
             varies = spread > 1e-12
-            scale = np.sqrt(weight / max(1, varies.sum())) / spread[varies]
+            scale = 1 / spread[varies] / np.sqrt(max(1, varies.sum()))
             self._blocks.append((varies, block.mean(axis=0)[varies], scale))
+
+    @property
+    def first(self) -> int:
+        """Columns of the first block."""
+        return len(self._blocks[0][1])
 
     def __call__(self, *blocks: FloatArray) -> FloatArray:
         parts = [(b[:, varies] - mean) * scale for b, (varies, mean, scale) in zip(blocks, self._blocks, strict=True)]

@@ -169,3 +169,15 @@ def test_a_teacher_is_asked_once(
     for architecture in (space.smallest(), space.largest()):
         assert made.finish(Candidate(architecture), epochs=1).manifest["fine_tuning"]["distilled"]
     assert len(asked) == 1
+
+
+def test_without_time_a_model_is_exported_as_it_is(
+    few_digits: Task, make_space: Callable[..., SearchSpace], tmp_path: Path
+) -> None:
+    space = make_space()
+    source = Source(space, few_digits, Source(space, few_digits).network(Candidate(space.largest())))
+    made = finisher(source, tmp_path).finish(Candidate(space.largest()), epochs=5, stop_after_s=0.0)
+    assert made.manifest["fine_tuning"]["epochs"] == 0
+    assert made.manifest["fine_tuning"]["distilled"] is False
+    path = tmp_path / made.manifest["artifact"]["path"]
+    assert deployed_accuracy(path, source.task) == pytest.approx(made.test.accuracy, abs=1e-12)

@@ -12,7 +12,7 @@ def known(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_it_learns_a_smooth_function_and_knows_where_it_does_not() -> None:
     surrogate = Surrogate()
-    surrogate.fit_kernel(*known(40))
+    surrogate.fit_kernel(*known(40), first=1)
     surrogate.condition(*known(60))
     features, values = known(30)
     mean, spread = surrogate.predict(features)
@@ -24,7 +24,7 @@ def test_it_learns_a_smooth_function_and_knows_where_it_does_not() -> None:
 def test_the_kernel_stays_until_it_is_fitted_again() -> None:
     one, other = Surrogate(), Surrogate()
     for surrogate, n in ((one, 30), (other, 30)):
-        surrogate.fit_kernel(*known(n))
+        surrogate.fit_kernel(*known(n), first=2)
     one.condition(*known(35))
     one.condition(*known(50))
     other.condition(*known(50))
