@@ -1,8 +1,9 @@
-"""Measure model files on this machine: a fresh agent process, all models interleaved over many rounds."""
+"""Measure model files, here or on a board: fresh agent processes, all models interleaved over many rounds."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ RUNTIMES = (  # that the agent can time
     *("openvino", "torch", "torch-compile"),
 )
 GROUP = 64  # models loaded at once
-RELOAD_CALLS = 10  # thrown away after a model was loaded again between rounds
+RELOAD_CALLS, RELOAD_MS = 10, 50.0  # thrown away after a model was loaded again between rounds, at least
 MAX_REPEATS = 2  # more passes over models that were not stable
 ENERGY_S = 0.5  # of calls whose energy is read, where there is a sensor
 WARM_UP_SHARE = 0.15  # of the progress bar
@@ -139,11 +140,17 @@ class _Session:
             load = {"op": "load", "runtime": self._runtime, "model": job.key, "path": path, "input_shape": shape}
             self._agent.ask(load | {"threads": self._threads}, timeout_s=LOAD_TIMEOUT_S)
             self._loaded.add(job.key)
-            discard = max(discard, RELOAD_CALLS) if job.rounds else discard
+            if job.rounds and job.warm is not None:
+                discard = max(discard, RELOAD_CALLS, min(500, math.ceil(RELOAD_MS / job.warm.call_ms)))
         expected_s = (calls + discard) * (job.warm.call_ms if job.warm else 0.0) / 1000
         request = {"op": "run", "model": job.key, "calls": calls, "discard": discard}
         answer = self._agent.ask(request, timeout_s=ANSWER_TIMEOUT_S + 20 * expected_s)
         return [float(value) for value in answer["samples_ms"]]
+
+    def renew(self) -> None:
+        """Go on in another process; a board that is lost is found to be so by the next request."""
+        with contextlib.suppress(_LostError):
+            self._restart()
 
     def energy_mj(self, job: _Job) -> float | None:
         """Of one call; None if the model is not loaded any more, or the agent has no answer."""
@@ -197,7 +204,7 @@ def measure_files(
     seed: int = 0,
     start: AgentStart | None = None,
 ) -> list[Measurement | MeasurementFailure]:
-    """Measure latency at batch 1 in a fresh process; models are interleaved over at least 12 rounds each.
+    """Measure latency at batch 1 in two fresh processes; models are interleaved over at least 12 rounds each.
 
     A model that cannot be loaded, crashes (twice) or hangs becomes a failure, and the others go on. Models whose
     10th percentile is not supported are timed again, as far as half of the planned time allows; what is then still
@@ -251,7 +258,7 @@ def _measure_group(
         _attempt(job, lambda job=job: _warm_up(session, job, budget))  # type: ignore[misc]
         report(WARM_UP_SHARE * number / len(jobs))
     conditions = session.info()
-    _time_rounds(session, jobs, rng, lambda share: report(WARM_UP_SHARE + (1 - WARM_UP_SHARE) * share))
+    _time_rounds(session, jobs, rng, lambda share: report(WARM_UP_SHARE + (1 - WARM_UP_SHARE) * share), renewed=True)
     passes_left = max(MAX_REPEATS, math.ceil(len(jobs) / 2))
     for _ in range(MAX_REPEATS):
         unstable = [job for job in jobs if job.failure is None and not judge(job.rounds).stable][:passes_left]
@@ -285,9 +292,19 @@ def _warm_up(session: _Session, job: _Job, budget: Budget) -> None:
 
 
 def _time_rounds(
-    session: _Session, jobs: Sequence[_Job], rng: np.random.Generator, report: Callable[[float], None]
+    session: _Session,
+    jobs: Sequence[_Job],
+    rng: np.random.Generator,
+    report: Callable[[float], None],
+    *,
+    renewed: bool = False,
 ) -> None:
-    """Add one pass of rounds to every job that has not failed, interleaved."""
+    """Add one pass of rounds to every job that has not failed, interleaved.
+
+    Args:
+        renewed: the second half runs in another process. Where memory lies makes a process a few percent faster or
+            slower for as long as it lives; the verdict compares the halves.
+    """
 
     def one_round(job: _Job) -> None:
         if job.plan is not None:
@@ -295,6 +312,8 @@ def _time_rounds(
 
     order = schedule([job.plan.rounds if job.plan else 0 for job in jobs], rng)
     for number, index in enumerate(order, start=1):
+        if renewed and number == len(order) // 2 + 1:
+            session.renew()
         if jobs[index].failure is None:
             _attempt(jobs[index], lambda job=jobs[index]: one_round(job))  # type: ignore[misc]
         report(number / len(order))

@@ -30,6 +30,7 @@ Space = dict[str, BaseDistribution]
 
 _LEAST_ERROR = 1e-3  # errors below are as good as each other
 _WORST_LOSS = 5.0  # times the best one
+_RENEWED = 16  # trials after which the drawn candidates are others
 _MOST_LEARNED = 300  # evaluations that the surrogate is fitted to; those near the front, and some of the others
 
 
@@ -46,7 +47,8 @@ class HypervolumeSampler(BaseSampler):
             loss of five times the best one. What lies beyond it is not searched.
         seed: a proposal depends on it and on the finished trials, and on nothing else.
         startup: trials before anything is learned; they are spread over the space.
-        pool: candidates that are looked at for each proposal, half of them drawn, half of them changed front members.
+        drawn, changed: candidates that are looked at for each proposal: drawn from the space, and changed members of
+            the front.
     Source: Emmerich, Giannakoglou, Naujoks, Single- and multiobjective evolutionary optimization assisted by Gaussian
         random field metamodels, 2006 (expected hypervolume improvement).
     """
@@ -60,14 +62,16 @@ class HypervolumeSampler(BaseSampler):
         reference: tuple[float, float] | None = None,
         seed: int = 0,
         startup: int = 6,
-        pool: int = 512,
+        drawn: int = 512,
+        changed: int = 128,
     ) -> None:
         self.describe, self.known, self.reference = describe, known, reference
-        self.seed, self.startup, self.pool = seed, startup, pool
+        self.seed, self.startup, self.drawn, self.changed = seed, startup, drawn, changed
         self._space, self._common = space, IntersectionSearchSpace()
         self._random = RandomSampler(seed=seed)
         self._surrogate, self._kernel_of = Surrogate(), 0
         self._scale: _Scale | None = None
+        self._drawn: tuple[int, list[tuple[Params, Described]]] | None = None
         self._trials: dict[int, tuple[FrozenTrial, Described | None]] = {}
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Space:
@@ -151,30 +155,39 @@ class HypervolumeSampler(BaseSampler):
             return np.empty((0, 0))
         if self._scale is None:
             rng = np.random.default_rng(self.seed)
-            drawn = [_drawn(space, rng) for _ in range(self.pool)]
-            found = [(one, known) for one, known in zip(drawn, self.describe(drawn), strict=True) if known]
+            found = self._described([_drawn(space, rng) for _ in range(self.drawn)])
             self._scale = _Scale(*_blocks([one for one, _ in found], [known for _, known in found], space))
         return self._scale(*_blocks(params, described, space))
 
     def _candidates(
         self, space: Space, front: Sequence[Params], seen: Sequence[tuple[Any, Described]], rng: np.random.Generator
     ) -> tuple[list[Params], list[Described]]:
-        """Allowed candidates that were not seen, each once."""
-        drawn: list[Params] = []
-        for number in range(self.pool):
-            one: Params = _drawn(space, rng)
-            if front and number % 2:
-                one = _changed(front[int(rng.integers(len(front)))], one, rng)
-            drawn.append(one)
+        """Allowed candidates that were not seen, each once: drawn ones, and changed members of the front."""
+        changed: list[Params] = []
+        for _ in range(self.changed if front else 0):
+            changed.append(_changed(front[int(rng.integers(len(front)))], _drawn(space, rng), rng))
         known = {_key(trial.params, described) for trial, described in seen}
         params: list[Params] = []
         found: list[Described] = []
-        for one, described in zip(drawn, self.describe(drawn), strict=True):
-            if described is not None and (key := _key(one, described)) not in known:
+        for one, described in [*self._pool(space, len(seen)), *self._described(changed)]:
+            if (key := _key(one, described)) not in known:
                 known.add(key)
                 params.append(one)
                 found.append(described)
         return params, found
+
+    def _pool(self, space: Space, count: int) -> list[tuple[Params, Described]]:
+        """Drawn candidates; others each `_RENEWED` trials, because describing them takes time."""
+        number = count // _RENEWED
+        if self._drawn is None or self._drawn[0] != number:
+            rng = np.random.default_rng([self.seed, number, 1])
+            self._drawn = number, self._described([_drawn(space, rng) for _ in range(self.drawn)])
+        return self._drawn[1]
+
+    def _described(self, params: Sequence[Params]) -> list[tuple[Params, Described]]:
+        """The allowed ones."""
+        found = self.describe(params) if params else []
+        return [(one, described) for one, described in zip(params, found, strict=True) if described is not None]
 
 
 class _Scale:

@@ -162,7 +162,11 @@ class SearchStudy:
     def describe_by(self, describe: Describe) -> None:
         """What the sampler "hypervolume" is told from now on; others are told nothing."""
         if self.sampler == "hypervolume":
-            self._own = HypervolumeSampler(describe, space=self._distributions, seed=self.seed)
+            # A plain space builds a network to describe it.
+            drawn, changed = (512, 128) if self.joint.space.weight_shared else (64, 16)
+            self._own = HypervolumeSampler(
+                describe, space=self._distributions, seed=self.seed, drawn=drawn, changed=changed
+            )
 
     def _take_up(self, running: list[FrozenTrial]) -> list[FrozenTrial]:
         """What a killed process left running; a trial that was not even proposed to the end is closed."""

@@ -129,6 +129,17 @@ def test_a_wrong_key_is_refused(loopback: Loopback) -> None:
         describe_board(loopback.device)
 
 
+def test_a_full_disk_there_is_said(loopback: Loopback, model: Path, tmp_path: Path) -> None:
+    before, python = left_behind(), tmp_path / "python"
+    # Files of this process end after a block, as on a full disk.
+    python.write_text(f'#!/bin/sh\nulimit -f 1\nexec {loopback.device.python} "$@"\n')
+    python.chmod(0o755)
+    found = measure(loopback, items(model), start=agent_of(replace(loopback.device, python=str(python))))
+    assert isinstance(found[0], MeasurementFailure)
+    assert "File too large" in found[0].reason
+    assert_gone(before)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
