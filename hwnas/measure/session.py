@@ -35,6 +35,7 @@ RUNTIMES = (  # that the agent can time
 )
 GROUP = 64  # models loaded at once
 RELOAD_CALLS, RELOAD_MS = 10, 50.0  # thrown away after a model was loaded again between rounds, at least
+PROCESSES = 4  # that take turns with the rounds of a group
 MAX_REPEATS = 2  # more passes over models that were not stable
 ENERGY_S = 0.5  # of calls whose energy is read, where there is a sensor
 WARM_UP_SHARE = 0.15  # of the progress bar
@@ -204,7 +205,7 @@ def measure_files(
     seed: int = 0,
     start: AgentStart | None = None,
 ) -> list[Measurement | MeasurementFailure]:
-    """Measure latency at batch 1 in two fresh processes; models are interleaved over at least 12 rounds each.
+    """Measure latency at batch 1 in four fresh processes; models are interleaved over at least 12 rounds each.
 
     A model that cannot be loaded, crashes (twice) or hangs becomes a failure, and the others go on. Models whose
     10th percentile is not supported are timed again, as far as half of the planned time allows; what is then still
@@ -302,8 +303,8 @@ def _time_rounds(
     """Add one pass of rounds to every job that has not failed, interleaved.
 
     Args:
-        renewed: the second half runs in another process. Where memory lies makes a process a few percent faster or
-            slower for as long as it lives; the verdict compares the halves.
+        renewed: each quarter runs in another process. Where memory lies makes a process a few percent faster or
+            slower for as long as it lives: of several, the 10th percentile finds the fast ones.
     """
 
     def one_round(job: _Job) -> None:
@@ -312,7 +313,7 @@ def _time_rounds(
 
     order = schedule([job.plan.rounds if job.plan else 0 for job in jobs], rng)
     for number, index in enumerate(order, start=1):
-        if renewed and number == len(order) // 2 + 1:
+        if renewed and number > 1 and (number - 1) % math.ceil(len(order) / PROCESSES) == 0:
             session.renew()
         if jobs[index].failure is None:
             _attempt(jobs[index], lambda job=jobs[index]: one_round(job))  # type: ignore[misc]
