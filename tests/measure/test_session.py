@@ -153,12 +153,16 @@ def test_an_agent_killed_in_the_middle_loses_nothing(items: list[MeasureItem], m
 
     monkeypatch.setattr(session_module, "AgentProcess", Watched)
 
+    killed: list[int] = []
+
     def kill_once(done: int, total: int) -> None:
-        if done == 1 and len(agents) == 1:
-            os.kill(agents[0].pid, signal.SIGKILL)
+        if done == 1 and not killed:
+            killed.append(agents[-1].pid)
+            os.kill(killed[0], signal.SIGKILL)
 
     found = measure(items, on_progress=kill_once)
-    assert len(agents) == 5  # four that take turns, and one in the place of that which was killed
+    assert killed
+    assert len(agents) in (4, 5)  # four that take turns, and one more unless the killed one's turn was just over
     assert all(isinstance(got, Measurement) and len(got.samples_ms) >= 12 for got in found)
 
 
