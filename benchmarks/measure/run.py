@@ -181,7 +181,7 @@ def few(device: Device, precision: str, count: int, seconds: float, keep: Path) 
     sources = [p for p in known_predictors(device, ("mobilenet",), None) if p.card.device != device.name]
     chosen = choose_networks([operations(space, m.candidate, TASK) for m in stable], FEW_NETWORKS, sources=sources)
     found = scored(device, [stable[at] for at in chosen], others, save=False)
-    names = sorted({f"{source.card.device}" for source in sources})
+    names = sorted({source.card.device for source in sources})
     return {"runtime": device.runtime, "precision": precision, "sources": names, **found}
 
 

@@ -13,18 +13,12 @@ from typing import Any
 
 from hwnas.core.device import Device
 from hwnas.errors import MeasurementError
+from hwnas.measure.agent import PACKAGES
 from hwnas.measure.process import AGENT, AgentDiedError, AgentProcess, AgentRefusedError, AgentStart, local_start
 from hwnas.measure.session import RUNTIMES
 
 __all__ = ["agent_of", "describe_board", "flags_of", "reached"]
 
-# Runtime -> what to install on a board, where it is not named as the runtime.
-PACKAGES = {
-    "litert": "ai-edge-litert",
-    "onnxruntime-cuda": "onnxruntime-gpu",
-    "onnxruntime-tensorrt": "onnxruntime-gpu",
-    "torch-compile": "torch",
-}
 PATIENCE_S = 180.0  # for a lost connection, or a board that starts again
 _OPTIONS = {
     "BatchMode": "yes",  # nobody is there to answer
@@ -91,9 +85,10 @@ def describe_board(device: Device, *, timeout_s: float = 60.0) -> dict[str, Any]
         try:
             return agent.ask({"op": "info", "runtime": device.runtime}, timeout_s=timeout_s)
         except AgentRefusedError as error:
+            _, package = PACKAGES.get(device.runtime, (device.runtime, device.runtime))
             raise MeasurementError(
                 f"{device.host or 'this machine'} has no runtime {device.runtime!r} for {device.python} ({error}); "
-                f"install it there: {device.python} -m pip install {PACKAGES.get(device.runtime, device.runtime)}"
+                f"install it there: {device.python} -m pip install {package}"
             ) from error
         except AgentDiedError as error:
             hint = next((hint for text, hint in _HINTS.items() if text in str(error)), "ssh there by hand to see why")
@@ -107,7 +102,7 @@ def reached(device: Device) -> AgentStart:
         MeasurementError: see `describe_board`.
     """
     start = agent_of(device)
-    # This machine without its GPU is looked at as late as when models are loaded: its runtime was imported already.
+    # A runtime of this CPU was imported here when its version was asked for; that says nothing of a GPU.
     if not device.is_local or device.kind == "gpu":
         describe_board(device)
     return start

@@ -17,6 +17,7 @@ import numpy as np
 from hwnas.core.candidate import Candidate
 from hwnas.core.measurement import Measurement
 from hwnas.errors import ConfigError, MeasurementError
+from hwnas.measure.agent import LOADERS
 from hwnas.measure.process import (
     AgentDiedError,
     AgentProcess,
@@ -29,10 +30,7 @@ from hwnas.measure.protocol import MIN_ROUNDS, Budget, RoundPlan, WarmUp, judge,
 
 __all__ = ["RUNTIMES", "MeasureItem", "MeasurementFailure", "Progress", "measure_files"]
 
-RUNTIMES = (  # that the agent can time
-    *("executorch", "litert", "onnxruntime", "onnxruntime-cuda", "onnxruntime-tensorrt"),
-    *("openvino", "torch", "torch-compile"),
-)
+RUNTIMES = tuple(LOADERS)  # that the agent can time
 GROUP = 64  # models loaded at once
 RELOAD_CALLS, RELOAD_MS = 10, 50.0  # thrown away after a model was loaded again between rounds, at least
 PROCESSES = 4  # that take turns with the rounds of a group

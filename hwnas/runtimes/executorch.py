@@ -7,7 +7,6 @@ slow; the export counts both.
 from __future__ import annotations
 
 from collections import Counter
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +15,11 @@ import numpy as np
 
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes.exporting import export_checked, first_line, no_native_stderr
+from hwnas.runtimes.exporting import export_checked, first_line, installed_version, no_native_stderr
 
 __all__ = ["ExecuTorch", "ExecuTorchSession"]
+
+_INSTALL = "runtime 'executorch' needs: pip install 'hwnas[executorch]'"
 
 
 def _load_libraries() -> SimpleNamespace:
@@ -31,7 +32,7 @@ def _load_libraries() -> SimpleNamespace:
             from executorch.extension.pybindings import portable_lib
             from executorch.runtime import Runtime
     except ImportError as error:
-        raise MissingDependencyError("runtime 'executorch' needs: pip install 'hwnas[executorch]'") from error
+        raise MissingDependencyError(_INSTALL) from error
     return SimpleNamespace(
         partitioner=XnnpackPartitioner,
         quantizer=xnnpack_quantizer,
@@ -97,10 +98,7 @@ class ExecuTorch:
         Raises:
             MissingDependencyError: it is not installed.
         """
-        try:
-            return metadata.version("executorch")
-        except metadata.PackageNotFoundError as error:
-            raise MissingDependencyError("runtime 'executorch' needs: pip install 'hwnas[executorch]'") from error
+        return installed_version("executorch", _INSTALL)
 
     def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
         """See `export_checked`; int8 is static and symmetric, with weights per channel. Takes seconds."""

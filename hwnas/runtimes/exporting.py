@@ -9,20 +9,21 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, Runtime, Session
-from hwnas.errors import RuntimeExportError
+from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph
 from hwnas.runtimes.cpu_flags import needs_reduced_range
 from hwnas.store import sha256_of, write_atomic
 
 __all__ = [
     *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "convert_by_onnx", "export_checked", "export_onnx"),
-    *("first_line", "guarded", "no_native_stderr"),
+    *("first_line", "guarded", "installed_version", "no_native_stderr"),
 ]
 
 INPUT_NAME, OUTPUT_NAME = "input", "logits"
@@ -126,6 +127,18 @@ def convert_by_onnx(model: Any, folder: Path, done: Path, spec: ExportSpec, quan
         fp32.replace(done)
     onnx_graph.write_metadata(done, spec.metadata)
     return details | onnx_graph.describe(done)
+
+
+def installed_version(package: str, install: str) -> str:
+    """Version of a distribution, without importing it.
+
+    Raises:
+        MissingDependencyError: it is not installed; the message is `install`.
+    """
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError as error:
+        raise MissingDependencyError(install) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,6 @@ import io
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,13 @@ import numpy as np
 
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes.exporting import export_checked, first_line, no_native_stderr
+from hwnas.runtimes.exporting import export_checked, first_line, installed_version, no_native_stderr
 
-__all__ = ["LiteRt", "LiteRtSession"]
+__all__ = ["LiteRt", "LiteRtSession", "channels_last"]
 
 _INSTALL = "runtime 'litert' needs: pip install 'hwnas[litert]'"
 _SIGNATURE, _INPUT = "serving_default", "args_0"  # as litert-torch names them
-# No convolution of XNNPACK is int8 without these being so, too; both are then converted at the border.
+# Left in float, so that a file takes and gives what it does at fp32.
 _BORDER = ("INPUT", "OUTPUT")
 
 
@@ -92,10 +91,7 @@ class LiteRt:
         Raises:
             MissingDependencyError: it is not installed.
         """
-        try:
-            return metadata.version("ai-edge-litert")
-        except metadata.PackageNotFoundError as error:
-            raise MissingDependencyError(_INSTALL) from error
+        return installed_version("ai-edge-litert", _INSTALL)
 
     def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
         """See `export_checked`; int8 is static, with weights per channel, between a float input and output."""
