@@ -33,13 +33,13 @@ __all__ = ["RUNTIMES", "MeasureItem", "MeasurementFailure", "Progress", "measure
 RUNTIMES = tuple(LOADERS)  # that the agent can time
 GROUP = 64  # models loaded at once
 RELOAD_CALLS, RELOAD_MS = 10, 50.0  # thrown away after a model was loaded again between rounds, at least
-PROCESSES = 4  # that take turns with the rounds of a group
+PROCESSES = 4  # that take turns with the rounds of a model
 MAX_REPEATS = 2  # more passes over models that were not stable
 ENERGY_S = 0.5  # of calls whose energy is read, where there is a sensor
-WARM_UP_SHARE = 0.15  # of the progress bar
 LOAD_TIMEOUT_S, ANSWER_TIMEOUT_S = 240.0, 30.0  # loading may compile
 
 Progress = Callable[[int, int], None]
+Progressed = Callable[[float], None]  # share of the work that is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class _Job:
     warm: WarmUp | None = None
     plan: RoundPlan | None = None
     rounds: list[tuple[float, ...]] = field(default_factory=list)
+    conditions: dict[str, Any] = field(default_factory=dict)  # of the machine
     energy_mj: float | None = None
     failure: str | None = None
     cut: str | None = None  # why there are no more rounds
@@ -148,6 +149,8 @@ class _Session:
 
     def renew(self) -> None:
         """Go on in another process; a board that is lost is found to be so by the next request."""
+        if self._lost:
+            return
         with contextlib.suppress(_LostError):
             self._restart()
 
@@ -203,7 +206,7 @@ def measure_files(
     seed: int = 0,
     start: AgentStart | None = None,
 ) -> list[Measurement | MeasurementFailure]:
-    """Measure latency at batch 1 in four fresh processes; models are interleaved over at least 12 rounds each.
+    """Measure latency at batch 1 in at least four fresh processes; models are interleaved over at least 12 rounds each.
 
     A model that cannot be loaded, crashes (twice) or hangs becomes a failure, and the others go on. Models whose
     10th percentile is not supported are timed again, as far as half of the planned time allows; what is then still
@@ -230,46 +233,75 @@ def measure_files(
             f"threads must be >= 1 and seconds_per_model > 0, got threads={threads}, "
             f"seconds_per_model={seconds_per_model}"
         )
-    rng, done = np.random.default_rng(seed), 0
-    results: dict[int, Measurement | MeasurementFailure] = {}
-    # Random groups: models that are neighbours in `items` are often alike, and groups have different times of day.
+    rng = np.random.default_rng(seed)
+    # Random groups: models that are neighbours in `items` are often alike.
     order = [int(index) for index in rng.permutation(len(items))]
-    for first in range(0, len(order), GROUP):
-        indices = order[first : first + GROUP]
-        jobs = [_Job(items[index], str(index)) for index in indices]
+    jobs = {index: _Job(items[index], str(index)) for index in order}
+    groups = [[jobs[index] for index in order[at : at + GROUP]] for at in range(0, len(order), GROUP)]
 
-        def report(share: float, done: int = done, size: int = len(indices)) -> None:
-            if on_progress is not None:
-                on_progress(done + int(share * size), len(items))
+    def report(share: float) -> None:
+        if on_progress is not None:
+            on_progress(int(share * len(items)), len(items))
 
-        with _Session(start or local_start(), runtime, threads) as session:
-            conditions = _measure_group(session, jobs, Budget(seconds_per_model), rng, report)
-        results |= {i: _result(job, conditions, device, runtime, threads) for i, job in zip(indices, jobs, strict=True)}
-        done += len(indices)
-    return [results[index] for index in range(len(items))]
+    with _Session(start or local_start(), runtime, threads) as session:
+        _measure(session, groups, Budget(seconds_per_model), rng, report)
+    return [_result(jobs[index], device, runtime, threads) for index in range(len(items))]
 
 
-def _measure_group(
-    session: _Session, jobs: list[_Job], budget: Budget, rng: np.random.Generator, report: Callable[[float], None]
-) -> dict[str, Any]:
-    """Warm up, time and, where needed, repeat; fills the jobs and returns the conditions of the machine."""
-    for number, job in enumerate(jobs, start=1):
+def _measure(
+    session: _Session, groups: list[list[_Job]], budget: Budget, rng: np.random.Generator, report: Progressed
+) -> None:
+    """Warm up, time and, where needed, repeat; fills the jobs.
+
+    Each turn, a part of the rounds, runs in a process of its own: where memory lies makes a process a few percent
+    faster or slower for as long as it lives, and of several the 10th percentile finds the fast ones. Groups take turns
+    as models do, so that all models see the machine at the same times of day.
+    """
+    steps = [(turn, group) for turn in range(PROCESSES) for group in groups]
+    for number, (turn, group) in enumerate(steps):
+
+        def step(share: float, number: int = number) -> None:
+            report((number + share) / len(steps))
+
+        if number:
+            session.renew()
+        if turn == 0:
+            _warm_up_all(session, group, budget, lambda share, step=step: step(share / 2))  # type: ignore[misc]
+        left = 0.5 if turn == 0 else 1.0
+        parts = _parts(group, turn)
+        _time_rounds(session, group, parts, rng, lambda share, step=step, left=left: step(1 - left + left * share))  # type: ignore[misc]
+    for group in groups:
+        _repeat(session, group, rng)
+        for job in group:
+            if job.failure is None and job.conditions.get("energy_sensor") is not None:
+                _attempt(job, lambda job=job: _weigh(session, job))  # type: ignore[misc]
+    report(1.0)
+
+
+def _warm_up_all(session: _Session, group: list[_Job], budget: Budget, report: Progressed) -> None:
+    """Warm every model up, and note the conditions of the machine when they are."""
+    for number, job in enumerate(group, start=1):
         _attempt(job, lambda job=job: _warm_up(session, job, budget))  # type: ignore[misc]
-        report(WARM_UP_SHARE * number / len(jobs))
+        report(number / len(group))
     conditions = session.info()
-    _time_rounds(session, jobs, rng, lambda share: report(WARM_UP_SHARE + (1 - WARM_UP_SHARE) * share), renewed=True)
-    passes_left = max(MAX_REPEATS, math.ceil(len(jobs) / 2))
+    for job in group:
+        job.conditions = conditions
+
+
+def _repeat(session: _Session, group: list[_Job], rng: np.random.Generator) -> None:
+    """Time models again whose rounds do not agree, as far as half of the planned time allows."""
+    passes_left = max(MAX_REPEATS, math.ceil(len(group) / 2))
     for _ in range(MAX_REPEATS):
-        unstable = [job for job in jobs if job.failure is None and not judge(job.rounds).stable][:passes_left]
+        unstable = [job for job in group if job.failure is None and not judge(job.rounds).stable][:passes_left]
         if not unstable:
             break
         passes_left -= len(unstable)
-        _time_rounds(session, unstable, rng, lambda share: None)
-    if conditions.get("energy_sensor") is not None:
-        for job in (job for job in jobs if job.failure is None):
-            _attempt(job, lambda job=job: _weigh(session, job))  # type: ignore[misc]
-    report(1.0)
-    return conditions
+        _time_rounds(session, unstable, [job.plan.rounds if job.plan else 0 for job in unstable], rng)
+
+
+def _parts(group: list[_Job], turn: int) -> list[int]:
+    """How many rounds of each model belong to a turn."""
+    return [len(range(turn, job.plan.rounds, PROCESSES)) if job.plan else 0 for job in group]
 
 
 def _weigh(session: _Session, job: _Job) -> None:
@@ -293,34 +325,24 @@ def _warm_up(session: _Session, job: _Job, budget: Budget) -> None:
 def _time_rounds(
     session: _Session,
     jobs: Sequence[_Job],
+    rounds: Sequence[int],
     rng: np.random.Generator,
-    report: Callable[[float], None],
-    *,
-    renewed: bool = False,
+    report: Progressed = lambda share: None,
 ) -> None:
-    """Add one pass of rounds to every job that has not failed, interleaved.
-
-    Args:
-        renewed: each quarter runs in another process. Where memory lies makes a process a few percent faster or
-            slower for as long as it lives: of several, the 10th percentile finds the fast ones.
-    """
+    """Add rounds to every job that has not failed, interleaved."""
 
     def one_round(job: _Job) -> None:
         if job.plan is not None:
             job.rounds.append(tuple(session.run(job, job.plan.calls, job.plan.discard)))
 
-    order = schedule([job.plan.rounds if job.plan else 0 for job in jobs], rng)
+    order = schedule(rounds, rng)
     for number, index in enumerate(order, start=1):
-        if renewed and number > 1 and (number - 1) % math.ceil(len(order) / PROCESSES) == 0:
-            session.renew()
         if jobs[index].failure is None:
             _attempt(jobs[index], lambda job=jobs[index]: one_round(job))  # type: ignore[misc]
         report(number / len(order))
 
 
-def _result(
-    job: _Job, conditions: dict[str, Any], device: str, runtime: str, threads: int
-) -> Measurement | MeasurementFailure:
+def _result(job: _Job, device: str, runtime: str, threads: int) -> Measurement | MeasurementFailure:
     if job.cut is not None and len(job.rounds) < MIN_ROUNDS:
         job.failure = job.cut
     if job.failure is not None or job.warm is None:
@@ -330,16 +352,16 @@ def _result(
             candidate=job.item.candidate,
             device=device,
             runtime=runtime,
-            runtime_version=conditions.get("runtime_version"),
+            runtime_version=job.conditions.get("runtime_version"),
             samples_ms=tuple(job.rounds),
             stable=judge(job.rounds).stable,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             precision=job.item.precision,
             threads=threads,
             warmup=job.warm.calls,
-            clock_mhz=conditions.get("clock_mhz"),
-            temperature_c=conditions.get("temperature_c"),
-            power_mode=conditions.get("power_mode"),
+            clock_mhz=job.conditions.get("clock_mhz"),
+            temperature_c=job.conditions.get("temperature_c"),
+            power_mode=job.conditions.get("power_mode"),
             energy_mj=job.energy_mj,
             input_shape=tuple(job.item.input_shape),
         )
