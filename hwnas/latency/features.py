@@ -17,13 +17,13 @@ from hwnas.core.ops import KINDS, Op, OpList, Segment
 
 __all__ = [
     *("CLASSES", "COLUMNS", "FOLDED", "QUANTITIES", "ROLES", "SCHEMA", "Features"),
-    *("class_of", "features_matrix", "features_of", "grouped", "knows_flow", "matrix", "quantity_column"),
+    *("class_of", "features_matrix", "features_of", "grouped", "knows_flow", "matrix", "quantity_column", "totals"),
 ]
 
 FloatArray = NDArray[np.float64]
 Shape = tuple[int, ...]
 
-SCHEMA = "ops-1"
+SCHEMA = "ops-2"
 FOLDED = -1  # class of operations that deployment folds into the convolution before them
 
 # Operation kinds, those with a window split by its size: the inner loops of a 3x3 and a 7x7 differ.
@@ -48,6 +48,12 @@ COLUMNS = (
 _COLUMN = {name: position for position, name in enumerate(COLUMNS)}
 _QUANTITY = len(CLASSES) * len(ROLES)
 _FLOW = _QUANTITY + len(CLASSES) * len(QUANTITIES)
+
+_TOTALS = np.zeros((len(COLUMNS), len(QUANTITIES) + 1))
+for _at in range(len(CLASSES)):
+    _TOTALS[_at * len(ROLES) : _at * len(ROLES) + 2, -1] = 1.0  # live operations
+    for _quantity in range(len(QUANTITIES)):
+        _TOTALS[_QUANTITY + _at * len(QUANTITIES) + _quantity, _quantity] = 1.0
 
 _PRODUCERS = {"conv", "pointwise", "depthwise", "grouped", "linear"}
 _FUSED = {"relu", "hardtanh", "clamp"}
@@ -113,6 +119,11 @@ def features_matrix(networks: Sequence[OpList]) -> tuple[FloatArray, bool]:
 def quantity_column(number: int, quantity: int) -> int:
     """Column of a class (index into `CLASSES`) and a quantity (index into `QUANTITIES`)."""
     return _QUANTITY + number * len(QUANTITIES) + quantity
+
+
+def totals(features: FloatArray) -> FloatArray:
+    """Millions of MACs, MB moved, MB of weights and operations of networks, `n x len(COLUMNS)` -> `n x 4`."""
+    return features @ _TOTALS
 
 
 def grouped(features: FloatArray) -> FloatArray:

@@ -13,11 +13,12 @@ from hwnas.core.ops import OpList
 from hwnas.core.predictor import Card
 from hwnas.errors import PredictorError
 from hwnas.latency.domain import ranges_of
-from hwnas.latency.features import CLASSES, COLUMNS, ROLES, features_matrix
-from hwnas.latency.model import Model
+from hwnas.latency.features import CLASSES, COLUMNS, ROLES, features_matrix, totals
+from hwnas.latency.inventory import POINT, Inventory, inventory_of
+from hwnas.latency.model import LEAST_TOTAL, Model, Smooth
 from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.latency.prior import choose_ridge, fit_prior, separable
-from hwnas.latency.residual import Process, choose_process, fit_residual
+from hwnas.latency.residual import Process, Rest, choose_process, fit_residual
 from hwnas.latency.scores import Scores, conformal_width, score
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 FloatArray = NDArray[np.float64]
+Scale = tuple[FloatArray, FloatArray]  # center and scale of columns
 
 FOLDS = 5
 _MIN_FOR_RESIDUAL = 20
@@ -81,9 +83,12 @@ def fit_predictor(
     """
     latency = check_latencies(networks, latency_ms)
     features, flow = features_matrix(networks)
-    settings = choose_settings(features, latency, rng)
-    _, width, scores = cross_validate(features, latency, rng=rng, support=support, settings=settings)
-    model = fit_model(features, latency, width=width, rng=rng, support=support, settings=settings)
+    inventory = inventory_of(networks, flow=flow)
+    settings = choose_settings(features, latency, rng, inventory)
+    _, width, scores = cross_validate(
+        features, latency, rng=rng, support=support, settings=settings, inventory=inventory
+    )
+    model = fit_model(features, latency, width=width, rng=rng, support=support, settings=settings, inventory=inventory)
     model = replace(model, flow=int(flow))
     return finish_predictor(model, origin, networks, features, n=len(networks), scores=scores)
 
@@ -142,13 +147,16 @@ class Settings:
     process: Process | None
 
 
-def choose_settings(features: FloatArray, latency: FloatArray, rng: np.random.Generator) -> Settings:
-    """Settings for measurements: `n x len(COLUMNS)` features and `n` latencies in ms."""
+def choose_settings(
+    features: FloatArray, latency: FloatArray, rng: np.random.Generator, inventory: Inventory | None = None
+) -> Settings:
+    """Settings for measurements: `n x len(COLUMNS)` features and `n` latencies in ms, and the networks' operations."""
     keep = separable(features)
     ridge = choose_ridge(features, latency, keep)
     weights, intercept = fit_prior(features, latency, keep, ridge)
-    inputs, rest = _residual_data(features, latency, keep, weights, intercept)
-    return Settings(keep, ridge, choose_process(_standardised(inputs), rest, rng))
+    few = len(latency) < _MIN_FOR_RESIDUAL
+    rest, _, _ = _rest(features, latency, keep, weights, intercept, inventory)
+    return Settings(keep, ridge, None if few else choose_process(rest, rng))
 
 
 def cross_validate(
@@ -159,6 +167,7 @@ def cross_validate(
     support: int = 300,
     folds: int = FOLDS,
     settings: Settings | None = None,
+    inventory: Inventory | None = None,
 ) -> tuple[HeldOut | None, float, Scores | None]:
     """Fit without each fold and predict it; the width of the final interval; what the predictions are worth.
 
@@ -169,19 +178,23 @@ def cross_validate(
         features: `n x len(COLUMNS)`.
         latency: `n`, ms.
         settings: chosen here, if not given.
+        inventory: operations of the networks; without, single operations are not corrected.
     Returns:
         None instead of predictions and scores for less than 5 networks.
     """
     n = len(latency)
     if n < 5:
         return None, conformal_width(np.empty(0)), None
-    settings = settings or choose_settings(features, latency, rng)
+    settings = settings or choose_settings(features, latency, rng, inventory)
     fold_of = rng.permutation(n) % min(folds, n)
     predicted = np.empty(n)
     for fold in range(min(folds, n)):
         out = fold_of == fold
-        model = fit_model(features[~out], latency[~out], width=0.1, rng=rng, support=support, settings=settings)
-        predicted[out] = model.latency_ms(features[out])
+        known, asked = (None, None) if inventory is None else (inventory.rows(~out), inventory.rows(out))
+        model = fit_model(
+            features[~out], latency[~out], width=0.1, rng=rng, support=support, settings=settings, inventory=known
+        )
+        predicted[out] = model.latency_ms(features[out], asked)
     errors = np.abs(np.log(predicted / latency))
     widths = np.array([conformal_width(errors[fold_of != fold]) for fold in fold_of])
     held_out = HeldOut(predicted, predicted * np.exp(-widths), predicted * np.exp(widths))
@@ -196,6 +209,7 @@ def fit_model(
     rng: np.random.Generator,
     support: int = 300,
     settings: Settings | None = None,
+    inventory: Inventory | None = None,
 ) -> Model:
     """Fit prior and residual.
 
@@ -203,22 +217,26 @@ def fit_model(
         features: `n x len(COLUMNS)`.
         latency: `n`, ms.
         width: of the interval, on log latency.
-        support: most points that the residual keeps.
+        support: most points that a part of the residual keeps.
         settings: chosen here, if not given.
+        inventory: operations of the networks; without, single operations are not corrected.
     """
-    settings = settings or choose_settings(features, latency, rng)
+    settings = settings or choose_settings(features, latency, rng, inventory)
     weights, intercept = fit_prior(features, latency, settings.keep, settings.ridge)
-    inputs, rest = _residual_data(features, latency, settings.keep, weights, intercept)
-    columns, center, scale = np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
-    points, alpha, length = np.empty((0, 0)), np.empty(0), 1.0
-    if settings.process is not None and inputs.shape[1]:
-        columns = np.flatnonzero(settings.keep & (np.ptp(features, axis=0) > 0)).astype(np.int64)
-        center, scale = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), 1e-12)
-        points, alpha = fit_residual(_standardised(inputs), rest, settings.process, support, rng)
-        length = settings.process.length
+    columns = np.empty(0, dtype=np.int64)
+    by_columns, by_totals, operations = Smooth.none(), Smooth.none(), (np.empty((0, POINT)), np.empty(0))
+    if settings.process is not None:
+        rest, column_scale, total_scale = _rest(features, latency, settings.keep, weights, intercept, inventory)
+        found = fit_residual(rest, settings.process, support, rng)
+        operations = found.operations
+        if settings.process.column_length:
+            columns = _columns(features, settings.keep)
+            by_columns = _smooth(found.columns, column_scale, settings.process.column_length)
+        if settings.process.total_length:
+            by_totals = _smooth(found.totals, total_scale, settings.process.total_length)
     return Model(
-        weights=weights, intercept=intercept, floor=_floor(latency), columns=columns, center=center, scale=scale,
-        support=points, alpha=alpha, length=length, width=width, flow=0,
+        weights=weights, intercept=intercept, floor=_floor(latency), columns=columns, by_columns=by_columns,
+        by_totals=by_totals, op_points=operations[0], op_alpha=operations[1], width=width, flow=0,
     )  # fmt: skip
 
 
@@ -226,17 +244,40 @@ def _floor(latency: FloatArray) -> float:
     return 0.01 * float(latency.min())
 
 
-def _residual_data(
-    features: FloatArray, latency: FloatArray, keep: NDArray[np.bool_], weights: FloatArray, intercept: float
-) -> tuple[FloatArray, FloatArray]:
-    """Columns that the residual reads, none for few networks, and the log latency that the prior leaves over."""
-    rest = np.log(latency / np.maximum(features @ weights + intercept, _floor(latency)))
-    few = len(latency) < _MIN_FOR_RESIDUAL
-    return features[:, keep & (np.ptp(features, axis=0) > 0) & (not few)], rest
+def _columns(features: FloatArray, keep: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Columns that a residual can read."""
+    return np.flatnonzero(keep & (np.ptp(features, axis=0) > 0)).astype(np.int64)
 
 
-def _standardised(inputs: FloatArray) -> FloatArray:
-    return np.asarray((inputs - inputs.mean(axis=0)) / np.maximum(inputs.std(axis=0), 1e-12))
+def _rest(
+    features: FloatArray,
+    latency: FloatArray,
+    keep: NDArray[np.bool_],
+    weights: FloatArray,
+    intercept: float,
+    inventory: Inventory | None,
+) -> tuple[Rest, Scale, Scale]:
+    """What the prior leaves over; and center and scale of columns and totals."""
+    prior = np.maximum(features @ weights + intercept, _floor(latency))
+    columns = features[:, _columns(features, keep)]
+    logs = np.log(np.maximum(totals(features), LEAST_TOTAL))
+    column_scale, total_scale = _scale(columns), _scale(logs)
+    rest = Rest(
+        log_factor=np.log(latency / prior),
+        columns=(columns - column_scale[0]) / column_scale[1],
+        totals=(logs - total_scale[0]) / total_scale[1],
+        shares=None if inventory is None else inventory.shares(weights, prior),
+        points=np.empty((0, POINT)) if inventory is None else inventory.points,
+    )
+    return rest, column_scale, total_scale
+
+
+def _scale(values: FloatArray) -> Scale:
+    return values.mean(axis=0), np.maximum(values.std(axis=0), 1e-9)
+
+
+def _smooth(points: tuple[FloatArray, FloatArray], scale: Scale, length: float) -> Smooth:
+    return Smooth(center=scale[0], scale=scale[1], support=points[0], alpha=points[1], length=length)
 
 
 def _class_ranges(features: FloatArray) -> dict[str, tuple[float, float]]:
@@ -255,7 +296,7 @@ def _card(
     learned_from: tuple[str, ...],
 ) -> Card:
     note = origin.note
-    if n < _MIN_FOR_RESIDUAL and not len(model.alpha):
+    if n < _MIN_FOR_RESIDUAL:
         few = f"only {n} measurement{'s' * (n != 1)}: a generic device scaled to them"
         note = f"{note}; {few}" if note else few
     return Card(

@@ -19,8 +19,9 @@ from hwnas.core.ops import KINDS, Op, OpList, Segment
 from hwnas.core.predictor import Breakdown, Card, Prediction
 from hwnas.errors import PredictorError, SchemaError
 from hwnas.latency.domain import Domain, Finding
-from hwnas.latency.features import CLASSES, COLUMNS, FOLDED, QUANTITIES, ROLES, SCHEMA, features_of, knows_flow
-from hwnas.latency.model import Model
+from hwnas.latency.features import CLASSES, COLUMNS, FOLDED, QUANTITIES, ROLES, SCHEMA, features_of, knows_flow, totals
+from hwnas.latency.inventory import POINT, point_of
+from hwnas.latency.model import MAX_RESIDUAL, N_TOTALS, Model
 from hwnas.store import write_atomic, write_json
 
 __all__ = ["LinearGpPredictor"]
@@ -43,11 +44,12 @@ _NEAREST = {
 }
 _MEMORY = ("elementwise", "pool", "activation", "reduce", "layout", "concat", "norm", "softmax", "resize", "embedding")
 _N_HEAD = 1 + 3 + len(KINDS)  # prior ms, totals, operations of each kind
+_N_TAIL = 1 + N_TOTALS  # ms times log factor of the operations, totals of the features
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What a segment adds to a prediction: head, then the residual's columns; and its worst finding."""
+    """What a segment adds to a prediction: head, the residual's columns, tail; and its worst finding."""
 
     values: FloatArray
     finding: Finding | None
@@ -89,8 +91,8 @@ class LinearGpPredictor:
         if not networks:
             return []
         sums, findings = self._sums(networks)
-        residual = self.model.residual(sums[:, _N_HEAD:])
         prior = np.maximum(sums[:, 0] + self.model.intercept, self.model.floor)
+        residual = self.model.residual(sums[:, _N_HEAD:-_N_TAIL], sums[:, 1 - _N_TAIL :], sums[:, -_N_TAIL] / prior)
         outside = self._outside(sums, findings)
         for row, finding in outside.items():
             residual[row] = max(residual[row], 0) + min(residual[row], 0) * math.exp(-2 * finding.distance)
@@ -109,7 +111,7 @@ class LinearGpPredictor:
         return answers
 
     def breakdown(self, network: OpList) -> Breakdown:
-        """Where the prediction of a network comes from: the prior's parts, scaled as the residual scales their sum.
+        """Where the prediction of a network comes from: the corrected operations, scaled to their sum.
 
         What belongs to no operation (intercept, floor, the depth of the network) is the network's.
         """
@@ -118,7 +120,8 @@ class LinearGpPredictor:
         rest = self.model.intercept
         for segment in network.segments:
             features = features_of(segment, flow=bool(self.model.flow))
-            costs += [(op, self._op_ms(op, row)) for op, row in zip(segment.ops, features.ops, strict=True)]
+            factors = np.exp(np.clip(self._op_factors(segment), -MAX_RESIDUAL, MAX_RESIDUAL)).tolist()
+            costs += [(op, f * self._op_ms(op, r)) for op, r, f in zip(segment.ops, features.ops, factors, strict=True)]
             rest += sum(value * float(self.model.weights[column]) for column, value in features.rest)
         prior = max(math.fsum(ms for _, ms in costs) + rest, self.model.floor)
         ops = tuple((op, ms * total / prior) for op, ms in costs)
@@ -183,12 +186,22 @@ class LinearGpPredictor:
         work = sum(v * float(weights[c + shift if start <= c < stop else c]) for c, v in entries[1:])
         return count * excess + work
 
+    def _op_factors(self, segment: Segment) -> FloatArray:
+        """Log factor of each operation."""
+        if not len(self.model.op_alpha):
+            return np.zeros(len(segment.ops))
+        rows = features_of(segment, flow=bool(self.model.flow)).ops
+        points = [point_of(op, number) for op, (number, _, _) in zip(segment.ops, rows, strict=True)]
+        return self.model.op_factor(np.array(points).reshape(-1, POINT))
+
     def _row(self, segment: Segment) -> _Row:
         features = features_of(segment, flow=bool(self.model.flow))
-        values = np.zeros(_N_HEAD + len(self.model.columns))
+        values = np.zeros(_N_HEAD + len(self.model.columns) + _N_TAIL)
         worst: Finding | None = None
-        for op, row in zip(segment.ops, features.ops, strict=True):
-            values[0] += self._op_ms(op, row)
+        for op, row, factor in zip(segment.ops, features.ops, self._op_factors(segment), strict=True):
+            op_ms = self._op_ms(op, row)
+            values[0] += op_ms
+            values[-_N_TAIL] += op_ms * factor
             values[1:4] += (op.macs, op.input_bytes + op.output_bytes, 1)
             values[4 + self._kinds.get(op.kind, len(KINDS) - 1)] += 1
             finding = self._judge(op, row[0])[1]
@@ -197,7 +210,8 @@ class LinearGpPredictor:
         values[0] += sum(value * float(self.model.weights[column]) for column, value in features.rest)
         if self.model.flow and worst is None and not knows_flow(segment):
             worst = Finding("its operations do not say what they read, those measured did", 1.0)
-        values[_N_HEAD:] = features.total[self.model.columns]
+        values[_N_HEAD:-_N_TAIL] = features.total[self.model.columns]
+        values[1 - _N_TAIL :] = totals(features.total[None])[0]
         return _Row(values, worst)
 
     def _judge(self, op: Op, number: int) -> tuple[float, Finding | None]:
@@ -236,8 +250,9 @@ class LinearGpPredictor:
         self, rows: Sequence[_Row], index: Sequence[int], starts: Sequence[int]
     ) -> tuple[FloatArray, list[list[Finding]]]:
         ends = [*starts[1:], len(index)]
-        values = np.array([row.values for row in rows]).reshape(len(rows), _N_HEAD + len(self.model.columns))
-        sums = np.zeros((len(starts), values.shape[1]))
+        width = _N_HEAD + len(self.model.columns) + _N_TAIL
+        values = np.array([row.values for row in rows]).reshape(len(rows), width)
+        sums = np.zeros((len(starts), width))
         full = [number for number, (start, end) in enumerate(zip(starts, ends, strict=True)) if end > start]
         if full:
             sums[full] = np.add.reduceat(values[np.array(index)], np.array(starts)[full], axis=0)

@@ -54,7 +54,7 @@ def test_a_residual_learns_what_is_not_linear(networks: list[OpList], time_on_de
     model = fit_model(features[:100], bent[:100], width=0.1, rng=rng())
     rest = features[100:]
     plain = np.abs(model.prior(rest) / bent[100:] - 1).mean()
-    assert len(model.alpha) > 0
+    assert len(model.by_columns.alpha) + len(model.by_totals.alpha) > 0
     assert np.abs(model.latency_ms(rest) / bent[100:] - 1).mean() < 0.7 * plain
 
 

@@ -16,6 +16,8 @@ from made_up import add, conv, random_networks, true_ms
 from hwnas.core.ops import Op, OpList, Segment
 from hwnas.errors import PredictorError, SchemaError
 from hwnas.latency.fit import Origin, fit_predictor
+from hwnas.latency.inventory import POINT, inventory_of
+from hwnas.latency.model import Smooth
 from hwnas.latency.predictor import LinearGpPredictor
 
 NETWORKS = random_networks(60, seed=0)
@@ -28,7 +30,8 @@ PREDICTOR = fit_predictor(
 
 
 def without_residual(predictor: LinearGpPredictor) -> LinearGpPredictor:
-    model = replace(predictor.model, support=np.zeros((0, len(predictor.model.columns))), alpha=np.zeros(0))
+    nothing = {"by_columns": Smooth.none(), "by_totals": Smooth.none(), "columns": np.zeros(0, dtype=np.int64)}
+    model = replace(predictor.model, **nothing, op_points=np.zeros((0, POINT)), op_alpha=np.zeros(0))
     return LinearGpPredictor(model, replace(predictor.card, id=f"made-up@{model.fingerprint}"))
 
 
@@ -46,11 +49,20 @@ def test_predictions_come_in_order_and_are_sound() -> None:
     assert PREDICTOR.predict([]) == []
 
 
-def test_the_batch_path_equals_the_matrix_path() -> None:
+@pytest.mark.parametrize("single", [False, True], ids=["networks", "operations too"])
+def test_the_batch_path_equals_the_matrix_path(single: bool) -> None:
     from hwnas.latency.features import matrix
 
-    slow = PREDICTOR.model.latency_ms(matrix(NETWORKS, flow=False))
-    np.testing.assert_allclose([p.latency_ms for p in PREDICTOR.predict(NETWORKS)], slow)
+    predictor = PREDICTOR
+    if single:  # whether or not the fit found that single operations matter
+        points = inventory_of(NETWORKS[:5], flow=False).points
+        model = replace(predictor.model, op_points=points, op_alpha=np.linspace(-0.02, 0.03, len(points)))
+        predictor = LinearGpPredictor(model, replace(predictor.card, id=f"made-up@{model.fingerprint}"))
+    slow = predictor.model.latency_ms(matrix(NETWORKS, flow=False), inventory_of(NETWORKS, flow=False))
+    np.testing.assert_allclose([p.latency_ms for p in predictor.predict(NETWORKS)], slow)
+    plain = PREDICTOR.model.latency_ms(matrix(NETWORKS, flow=False))
+    assert np.abs(slow / plain - 1).max() < 1
+    assert not single or np.abs(slow / plain - 1).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -178,10 +190,11 @@ def _flip(folder: Path) -> None:
         (_arrays({"schema": np.array("ops-99")}), SchemaError),
         (_arrays({}, drop=["schema"]), SchemaError),
         (_arrays({}, drop=["weights"]), PredictorError),
+        (_arrays({}, drop=["by_totals.support"]), PredictorError),
         (_arrays({"weights": np.array([{"run": "this"}], dtype=object)}), PredictorError),
         (_arrays({"weights": np.array(["text"])}), PredictorError),
         (_arrays({"weights": np.full(3, 1.0)}), PredictorError),
-        (_arrays({"alpha": np.full(5, np.nan)}), PredictorError),
+        (_arrays({"op_alpha": np.full(5, np.nan)}), PredictorError),
         (_arrays({"intercept": np.array([1.0, 2.0])}), PredictorError),
         (_arrays({"intercept": np.array(-1.0)}), PredictorError),
         (_arrays({"width": np.array(0.5)}), PredictorError),
