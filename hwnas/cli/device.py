@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["device"]
 
-device = typer.Typer(no_args_is_help=True, help="Add or remove a device of your own: a board that ssh reaches.")
+device = typer.Typer(no_args_is_help=True, help="Add or remove a device of your own: a board that ssh or adb reaches.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, for --device.")]
 
@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, for --devic
 @device.command()
 def add(
     name: Name,
-    host: Annotated[str, typer.Option(metavar="USER@BOARD", help="Where ssh finds it; a name of ~/.ssh/config, too.")],
+    host: Annotated[str, typer.Option(metavar="USER@BOARD", help="Where ssh finds it, or adb:SERIAL.")],
     like: Annotated[
         str | None, typer.Option(metavar="D", help="A device that hwnas knows: kind, runtime, precisions, memory.")
     ] = None,
@@ -58,13 +58,13 @@ def add(
 
 
 def _board(name: str, host: str, *, like: str | None, runtime: str | None, python: str, kind: str | None) -> Device:
-    from hwnas.core.device import Device
+    from hwnas.core.device import ADB, Device
     from hwnas.devices.resolve import all_devices, find_device
     from hwnas.errors import ConfigError
     from hwnas.measure.session import RUNTIMES
     from hwnas.plugins import load_plugin
 
-    shipped = {name for other in all_devices() if other.reach != "ssh" for name in (other.name, *other.aliases)}
+    shipped = {name for other in all_devices() if not other.is_board for name in (other.name, *other.aliases)}
     if name in shipped:
         raise ConfigError(f"{name!r} is a device that hwnas has already; choose another name, such as my-{name}")
     model = Device(name=name, title=name, kind="cpu", runtime="onnxruntime") if like is None else find_device(like)
@@ -77,8 +77,9 @@ def _board(name: str, host: str, *, like: str | None, runtime: str | None, pytho
         # CPUs store fp16 and compute in fp32.
         precisions = tuple(p for p in load_plugin("runtime", runs).precisions if p != "fp16" or kind != "cpu")
     return replace(
-        model, name=name, title=f"{name} at {host}", kind=kind, runtime=runs, precisions=precisions, reach="ssh",
-        host=host, python=python, aliases=(), batch=1, quantity="latency",
+        model, name=name, title=f"{name} at {host}", kind=kind, runtime=runs, precisions=precisions,
+        reach="adb" if host.startswith(ADB) else "ssh", host=host, python=python, aliases=(), batch=1,
+        quantity="latency",
         note="your own board: the first search calibrates its predictor there",
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `hwnas 
 FrontDevice = Annotated[
     str | None, typer.Option("--device", metavar="D", help="Device of the front; the first one, if not given.")
 ]
-Host = Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="Where the device is reached.")]
+Host = Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="Where ssh finds it, or adb:SERIAL.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Seed of every random choice.")]
 TaskName = Annotated[str, typer.Option("--task", metavar="T", help="Task; see `hwnas tasks`.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder or file with the task's data.")]

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from hwnas.core.compression import PRECISIONS
 from hwnas.errors import ConfigError
 
-__all__ = ["DEVICE_KINDS", "QUANTITIES", "REACHES", "Device"]
+__all__ = ["ADB", "DEVICE_KINDS", "QUANTITIES", "REACHES", "Device"]
 
 DEVICE_KINDS = ("cpu", "gpu", "tpu", "fpga", "asic", "dsp", "npu")
 QUANTITIES = ("latency", "throughput")
-REACHES = ("local", "ssh", "none")
+REACHES = ("local", "ssh", "adb", "none")
+ADB = "adb:"  # what a host that adb reaches begins with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +31,9 @@ class Device:
         batch: images that one latency is of.
         quantity: one of `QUANTITIES`. "throughput": its milliseconds are those per image at full throughput, 1000 /
             (images per second). That is not the time that one image takes, and no latency follows from it.
-        reach: "local" (this machine), "ssh", or "none" (predicted only).
-        host: where ssh finds it, as "user@board" or a name of the ssh configuration; None unless reach is "ssh".
+        reach: "local" (this machine), "ssh", "adb", or "none" (predicted only).
+        host: where ssh finds it, as "user@board" or a name of the ssh configuration, or "adb:" and the serial number
+            that adb knows it by; None unless it is reached so.
         python: the Python there, which has the runtime.
         cpu_flags: instruction sets of its CPU, as far as they are known; int8 weights lose a bit without VNNI.
         aliases: other names it answers to.
@@ -67,9 +69,14 @@ class Device:
         if self.quantity not in QUANTITIES or self.batch < 1:
             got = f"{self.quantity!r} at batch {self.batch}"
             raise ConfigError(f"device {self.name!r}: quantity must be one of {QUANTITIES}, batch >= 1; got {got}")
-        if self.reach not in REACHES or (self.reach == "ssh") != (self.host is not None):
+        by_adb = self.host is not None and self.host.startswith(ADB)
+        fits = self.is_board == (self.host is not None) and by_adb == (self.reach == "adb")
+        if self.reach not in REACHES or not fits:
             got = f"{self.reach!r} with host {self.host!r}"
-            raise ConfigError(f"device {self.name!r}: reach must be one of {REACHES}, ssh with a host; got {got}")
+            raise ConfigError(
+                f"device {self.name!r}: reach must be one of {REACHES}, ssh with a host, adb with one as {ADB}SERIAL; "
+                f"got {got}"
+            )
         # ssh would take a host that begins with "-" for an option.
         if self.host is not None and not re.fullmatch(r"[A-Za-z0-9_.@:%\[\]][A-Za-z0-9_.@:%\[\]-]*", self.host):
             raise ConfigError(f"device {self.name!r}: {self.host!r} is no host for ssh; write it as user@board")
@@ -87,6 +94,11 @@ class Device:
         return self.reach == "local"
 
     @property
+    def is_board(self) -> bool:
+        """Whether it is another machine that is reached from here."""
+        return self.reach in ("ssh", "adb")
+
+    @property
     def can_be_measured(self) -> bool:
         """Whether models can be measured on it from here."""
-        return self.reach in ("local", "ssh")
+        return self.is_local or self.is_board

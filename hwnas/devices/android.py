@@ -1,4 +1,4 @@
-"""An Android phone with an sshd of its own: what is known of it without a measurement."""
+"""An Android phone: what is known of it without a measurement."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ __all__ = ["DEVICE"]
 
 DEVICE = Device(
     name="android",
-    title="an Android phone, reached by ssh",
+    title="an Android phone, reached by ssh or adb",
     kind="cpu",
     runtime="litert",
     precisions=("fp32", "int8"),
     channel_multiple=8,
     memory_bytes=None,
     note="no published measurements: add yours with `hwnas device add --like android`; "
-    "the phone needs a Linux with sshd, such as Termux with proot-distro",
+    "the phone needs a Python with LiteRT: a Linux with sshd such as Termux with proot-distro, "
+    "or one that `adb shell` can start (--host adb:SERIAL --python PATH)",
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hwnas.core.compression import PRECISIONS
-from hwnas.core.device import Device
+from hwnas.core.device import ADB, Device
 from hwnas.devices.own import own_devices
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError, nearest
 from hwnas.plugins import load_plugin, plugin_names
@@ -25,7 +25,7 @@ def all_devices() -> list[Device]:
     owners: dict[str, str] = {}
     for device in devices:
         for name in (device.name, *device.aliases):
-            if (device.reach == "ssh" and name in owners) or owners.setdefault(name, device.name) != device.name:
+            if (device.is_board and name in owners) or owners.setdefault(name, device.name) != device.name:
                 raise DuplicatePluginError(
                     f"device name {name!r} is offered by {owners[name]!r} and {device.name!r}; uninstall one of them"
                 )
@@ -55,7 +55,7 @@ def at_host(device: Device, host: str) -> Device:
         raise ConfigError(
             f"device {device.name!r} is this machine, --host is another: `hwnas device add NAME --host {host}` adds it"
         )
-    return replace(device, reach="ssh", host=host)
+    return replace(device, reach="adb" if host.startswith(ADB) else "ssh", host=host)
 
 
 def measure_of(name: str) -> str:

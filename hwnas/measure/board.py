@@ -1,4 +1,4 @@
-"""Reaching a board: the agent runs there over the system's ssh, and nothing is installed or left behind.
+"""Reaching a board: the agent runs there over the system's ssh or adb, and nothing is installed or left behind.
 
 The agent's source goes through the connection, and so do model files; they lie in a temporary folder that the agent
 takes away when it ends. Host keys are checked as ssh is configured, and never accepted on the way.
@@ -11,7 +11,7 @@ import shlex
 import sys
 from typing import Any
 
-from hwnas.core.device import Device
+from hwnas.core.device import ADB, Device
 from hwnas.errors import MeasurementError
 from hwnas.measure.agent import PACKAGES
 from hwnas.measure.process import AGENT, AgentDiedError, AgentProcess, AgentRefusedError, AgentStart, local_start
@@ -41,13 +41,19 @@ _HINTS = {
     "No route to host": "nothing answers there; is the board on?",
     "not found": "there is no such Python; name it with --python",
     "No such file": "there is no such Python; name it with --python",
+    "inaccessible": "there is no such Python; name it with --python",
+    "no devices": "adb sees no device; plug it in and allow debugging, then try `adb devices`",
+    "unauthorized": "allow debugging on the device's screen, then try `adb devices`",
+    "offline": "adb lost the device; `adb reconnect`",
+    "more than one device": "name the device's serial number: adb:SERIAL, as `adb devices` shows it",
 }
 
 
 def agent_of(device: Device) -> AgentStart:
     """How models are timed on a device.
 
-    `$HWNAS_SSH_COMMAND` takes the place of `ssh`, as for another configuration: "ssh -F FILE".
+    `$HWNAS_SSH_COMMAND` takes the place of `ssh`, as for another configuration: "ssh -F FILE"; `$HWNAS_ADB_COMMAND`
+    that of `adb`.
 
     Raises:
         MeasurementError: it cannot be reached from here.
@@ -65,13 +71,21 @@ def agent_of(device: Device) -> AgentStart:
             f"own: `hwnas device add my-{device.name} --like {device.name} --host {device.host} --runtime R`, with R "
             f"one of {', '.join(RUNTIMES)}"
         )
-    options = [word for key, value in _OPTIONS.items() for word in ("-o", f"{key}={value}")]
-    remote = shlex.join([device.python, "-u", "-c", _BOOT])
-    ssh = shlex.split(os.environ.get("HWNAS_SSH_COMMAND", "ssh"))
     source = AGENT.read_text(encoding="utf-8")
     # One word for the shell there: the host is no part of it, and begins with no "-".
-    command = (*ssh, *options, "-T", device.host, remote)
+    remote = shlex.join([device.python, "-u", "-c", _BOOT])
+    command = (*_connection(device.host), remote)
     return AgentStart(command, f"{len(source)}\n{source}", sends_files=True, patience_s=PATIENCE_S)
+
+
+def _connection(host: str) -> list[str]:
+    """The command that runs another one there; without a terminal, so that bytes arrive as they were sent."""
+    if host.startswith(ADB):
+        serial = host.removeprefix(ADB)
+        adb = shlex.split(os.environ.get("HWNAS_ADB_COMMAND", "adb"))
+        return [*adb, *(["-s", serial] if serial else []), "shell", "-T"]
+    options = [word for key, value in _OPTIONS.items() for word in ("-o", f"{key}={value}")]
+    return [*shlex.split(os.environ.get("HWNAS_SSH_COMMAND", "ssh")), *options, "-T", host]
 
 
 def describe_board(device: Device, *, timeout_s: float = 60.0) -> dict[str, Any]:
@@ -91,7 +105,8 @@ def describe_board(device: Device, *, timeout_s: float = 60.0) -> dict[str, Any]
                 f"install it there: {device.python} -m pip install {package}"
             ) from error
         except AgentDiedError as error:
-            hint = next((hint for text, hint in _HINTS.items() if text in str(error)), "ssh there by hand to see why")
+            by = "adb" if device.reach == "adb" else "ssh"
+            hint = next((hint for text, hint in _HINTS.items() if text in str(error)), f"{by} there by hand to see why")
             raise MeasurementError(f"cannot measure on {device.host or sys.executable}: {error}; {hint}") from error
 
 

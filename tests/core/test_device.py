@@ -10,10 +10,13 @@ from hwnas.errors import ConfigError
 
 @pytest.mark.parametrize("kind", DEVICE_KINDS)
 @pytest.mark.parametrize(
-    ("reach", "local", "reached"), [("local", True, True), ("ssh", False, True), ("none", False, False)]
+    ("reach", "local", "reached"),
+    [("local", True, True), ("ssh", False, True), ("adb", False, True), ("none", False, False)],
 )
 def test_reach(kind: str, reach: str, local: bool, reached: bool) -> None:
-    device = Device(name="d", title="D", kind=kind, runtime="r", reach=reach, host="b" if reach == "ssh" else None)
+    device = Device(
+        name="d", title="D", kind=kind, runtime="r", reach=reach, host={"ssh": "b", "adb": "adb:1"}.get(reach)
+    )
     assert (device.is_local, device.can_be_measured) == (local, reached)
 
 
@@ -30,8 +33,10 @@ def test_hosts(host: str) -> None:
         ({"quantity": "speed"}, "quantity must be one of"),
         ({"batch": 0}, "batch >= 1"),
         ({"reach": "adb"}, "reach must be one of"),
-        ({"reach": "ssh"}, "ssh with a host; got 'ssh' with host None"),
-        ({"host": "board"}, "ssh with a host; got 'none' with host 'board'"),
+        ({"reach": "ssh"}, "ssh with a host, adb with one as adb:SERIAL; got 'ssh' with host None"),
+        ({"reach": "adb", "host": "b"}, "got 'adb' with host 'b'"),
+        ({"reach": "ssh", "host": "adb:1"}, "got 'ssh' with host 'adb:1'"),
+        ({"host": "board"}, "got 'none' with host 'board'"),
         ({"reach": "ssh", "host": "-oProxyCommand=x"}, "is no host for ssh; write it as user@board"),
         ({"reach": "ssh", "host": "a b"}, "is no host for ssh"),
         ({"reach": "ssh", "host": ""}, "is no host for ssh"),

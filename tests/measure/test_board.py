@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -182,3 +183,43 @@ def test_a_device_that_nobody_reaches() -> None:
     with pytest.raises(MeasurementError, match="hwnas device add NAME --host"):
         agent_of(device)
     assert flags_of(device) == frozenset()
+
+
+ADB = """#!/bin/sh
+# Plays adb: the words that it must be given, and the shell of a device that is this machine.
+test "$1 $2 $3 $4" = "-s phone-1 shell -T" || { echo "adb: no devices/emulators found" >&2; exit 1; }
+shift 4
+exec sh -c "$*"
+"""
+
+
+@pytest.fixture
+def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Device:
+    script = tmp_path / "adb"
+    script.write_text(ADB)
+    script.chmod(0o755)
+    monkeypatch.setenv("HWNAS_ADB_COMMAND", str(script))
+    return Device(
+        name="phone", title="a phone", kind="cpu", runtime="onnxruntime", precisions=("fp32",), reach="adb",
+        host="adb:phone-1", python=sys.executable,
+    )  # fmt: skip
+
+
+def test_a_phone_is_measured_over_adb(phone: Device, model: Path) -> None:
+    before = left_behind()
+    assert describe_board(phone)["runtime_version"] == OnnxRuntime().version()
+    start = agent_of(phone)
+    (found,) = measure_files(
+        items(model), device="phone", runtime="onnxruntime", threads=1, seconds_per_model=0.2, start=start
+    )
+    assert isinstance(found, Measurement)
+    assert_gone(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [({"host": "adb:other"}, "adb sees no device"), ({"python": "python9"}, "there is no such Python")],
+)
+def test_what_is_wrong_with_a_phone_is_said(changes: dict[str, str], hint: str, phone: Device) -> None:
+    with pytest.raises(MeasurementError, match=hint):
+        describe_board(replace(phone, **changes))  # type: ignore[arg-type]
