@@ -20,6 +20,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from hwnas.errors import PredictorError
 from hwnas.latency.features import grouped
@@ -159,8 +160,9 @@ def posterior(pool: Pool, at: Sequence[int] | IntArray, latency_ms: FloatArray) 
     if len(index) > _MOST_FOR_SETTINGS:
         some = np.linspace(0, len(index) - 1, _MOST_FOR_SETTINGS).astype(np.int64)
     rated: list[_Setting] = []
-    for scale in ("ms", "log"):
-        rated += _rate(pool.kernels(scale, index[some]), index[some], latency_ms[some], scale)
+    with threadpool_limits(limits=1, user_api="blas"):  # small matrices: more threads wait for each other
+        for scale in ("ms", "log"):
+            rated += _rate(pool.kernels(scale, index[some]), index[some], latency_ms[some], scale)
     rated.sort(key=lambda setting: -setting.log_likelihood)
     rated = rated[:_KEPT]
     weights = np.exp(np.array([setting.log_likelihood for setting in rated]) - rated[0].log_likelihood)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from hwnas.latency.inventory import op_kernel
 from hwnas.latency.model import MAX_SUPPORT, kernel
@@ -93,18 +94,19 @@ def choose_process(rest: Rest, rng: np.random.Generator) -> Process | None:
     by_total = {length: kernel(some.totals, some.totals, length) if length else 0.0 for length in _TOTAL_LENGTHS}
     by_op = np.zeros((n, n)) if some.shares is None else _op_covariance(some)
     weights = _OP_WEIGHTS if some.shares is not None else (0.0,)
-    for column_length, total_length, weight in product(by_column, by_total, weights):
-        if not (column_length or total_length or weight):
-            continue
-        covariance = by_column[column_length] + by_total[total_length] + weight * by_op
-        values, vectors = np.linalg.eigh(covariance)
-        projected = (vectors.T @ goal) ** 2
-        for noise in _NOISES:
-            spread = np.maximum(values, 0) + noise
-            signal = float(np.mean(projected / spread))
-            cost = 0.5 * (n * (math.log(2 * math.pi * max(signal, 1e-18)) + 1) + np.log(spread).sum())
-            if cost < least:
-                least, best = float(cost), Process(column_length, total_length, weight, noise)
+    with threadpool_limits(limits=1, user_api="blas"):  # small matrices: more threads wait for each other
+        for column_length, total_length, weight in product(by_column, by_total, weights):
+            if not (column_length or total_length or weight):
+                continue
+            covariance = by_column[column_length] + by_total[total_length] + weight * by_op
+            values, vectors = np.linalg.eigh(covariance)
+            projected = (vectors.T @ goal) ** 2
+            for noise in _NOISES:
+                spread = np.maximum(values, 0) + noise
+                signal = float(np.mean(projected / spread))
+                cost = 0.5 * (n * (math.log(2 * math.pi * max(signal, 1e-18)) + 1) + np.log(spread).sum())
+                if cost < least:
+                    least, best = float(cost), Process(column_length, total_length, weight, noise)
     return best
 
 
