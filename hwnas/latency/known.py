@@ -13,7 +13,7 @@ from hwnas.plugins import plugin_names
 
 __all__ = ["known_predictors"]
 
-_LEAST_MEASUREMENTS = 100  # what was itself learned from few teaches nothing new
+_LEAST_MEASUREMENTS = 60  # what was itself learned from few teaches nothing new
 
 
 def known_predictors(
