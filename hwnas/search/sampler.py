@@ -18,6 +18,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.search.improvement import Staircase
+from hwnas.search.memory import Memory
 from hwnas.search.surrogate import Surrogate
 
 __all__ = ["Describe", "HypervolumeSampler"]
@@ -31,7 +32,6 @@ Space = dict[str, BaseDistribution]
 _LEAST_ERROR = 1e-3  # errors below are as good as each other
 _WORST_LOSS = 5.0  # times the best one
 _RENEWED = 16  # trials after which the drawn candidates are others
-_MOST_LEARNED = 300  # evaluations that the surrogate is fitted to; those near the front, and some of the others
 
 
 class HypervolumeSampler(BaseSampler):
@@ -42,7 +42,9 @@ class HypervolumeSampler(BaseSampler):
             on), or None: not allowed. Without numbers it is learned from the parameters; candidates with the same cost
             and numbers are taken for the same.
         space: the distributions; None: those that finished trials have in common.
-        known: index of the objective that `describe` knows; it is minimised. The other one is learned.
+        known: index of the objective that `describe` knows; it is minimised.
+        learned: index of the one that is learned; None: the other one of two. In a study with more objectives, the rest
+            is left to further samplers, one for each known objective.
         reference: (cost, the other objective): the bad corner of the hypervolume; None: the largest cost seen, and a
             loss of five times the best one. What lies beyond it is not searched.
         seed: a proposal depends on it and on the finished trials, and on nothing else.
@@ -59,6 +61,7 @@ class HypervolumeSampler(BaseSampler):
         *,
         space: Space | None = None,
         known: int = 0,
+        learned: int | None = None,
         reference: tuple[float, float] | None = None,
         seed: int = 0,
         startup: int = 6,
@@ -66,13 +69,18 @@ class HypervolumeSampler(BaseSampler):
         changed: int = 128,
     ) -> None:
         self.describe, self.known, self.reference = describe, known, reference
+        self.learned = 1 - known if learned is None else learned
         self.seed, self.startup, self.drawn, self.changed = seed, startup, drawn, changed
         self._space, self._common = space, IntersectionSearchSpace()
         self._random = RandomSampler(seed=seed)
         self._surrogate, self._kernel_of = Surrogate(), 0
         self._scale: _Scale | None = None
         self._drawn: tuple[int, list[tuple[Params, Described]]] | None = None
-        self._trials: dict[int, tuple[FrozenTrial, Described | None]] = {}
+        self._memory = Memory(startup)
+        self._study: Study | None = None
+        self._closed: set[int] = set()  # numbers of trials that are finished, or failed
+        self._told: list[tuple[Params, float]] = []  # finished trials that are not in the memory yet
+        self._least, self._most = np.inf, -np.inf  # of the objective that is learned
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> Space:
         """The distributions that are sampled together."""
@@ -82,23 +90,26 @@ class HypervolumeSampler(BaseSampler):
         """Parameters of the next trial."""
         if not search_space:
             return {}
-        seen = self._finished(study, search_space)
-        costs = np.array([described[0] for _, described in seen], dtype=float)
-        features = self._scaled([t.params for t, _ in seen], [described for _, described in seen], search_space)
-        losses = self._losses(study, [t.values[1 - self.known] for t, _ in seen])
-        front = _front(costs, losses)
-        rng = np.random.default_rng([self.seed, len(seen)])
-        params, pool = self._candidates(search_space, [seen[at][0].params for at in front], seen, rng)
+        busy = self._read(study, trial, search_space)
+        memory = self._memory
+        rng = np.random.default_rng([self.seed, len(memory)])
+        params, pool = self._candidates(search_space, busy, rng)
         if not params:
             return {}
-        pool_features = self._scaled(params, pool, search_space)
-        if len(seen) < self.startup:
-            return dict(params[_most_apart(pool_features, features)])
-        stairs = Staircase(costs[front], losses[front], self._worst(study, costs, losses))
-        to_loss = self._learn(costs, features, losses)
-        mean, spread = self._surrogate.predict(pool_features)
+        features = self._scaled(params, pool, search_space)
+        if len(memory) < self.startup:
+            return dict(params[_most_apart(features, memory.features(list(range(len(memory)))))])
+        losses = self._losses(study, memory.scores[memory.front])
+        stairs = Staircase(memory.costs[memory.front], losses, self._worst(study))
+        to_loss = self._learn(study)
+        mean, spread = self._surrogate.predict(features)
         gains = stairs.expected(np.array([described[0] for described in pool]), mean, spread, to_loss)
         return dict(params[int(np.argmax(gains))])
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Remember a trial of this process, so that the study need not be read again."""
+        self._begin(study)
+        self._close(trial.number, trial.params, values if state == TrialState.COMPLETE else None)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -110,40 +121,74 @@ class HypervolumeSampler(BaseSampler):
         """For processes that were copied; the order of finished trials differs there anyway."""
         self._random.reseed_rng()
 
-    def _finished(self, study: Study, space: Space) -> list[tuple[FrozenTrial, Described]]:
-        """Finished trials of the space, each described once."""
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        new = [t for t in finished if t.number not in self._trials and space.keys() <= t.params.keys()]
-        for trial, described in zip(new, self.describe([t.params for t in new]) if new else [], strict=True):
-            self._trials[trial.number] = (trial, described)
-        kept = (self._trials[number] for number in sorted(self._trials))
-        return [(trial, described) for trial, described in kept if described is not None]
+    def _begin(self, study: Study) -> None:
+        """Forget what was learned of another study."""
+        if study is not self._study:
+            self._study, self._memory, self._kernel_of = study, Memory(self.startup), 0
+            self._closed, self._told, self._least, self._most = set(), [], np.inf, -np.inf
 
-    def _losses(self, study: Study, values: Sequence[float]) -> FloatArray:
+    def _close(self, number: int, params: Params, values: Sequence[float] | None) -> None:
+        if number not in self._closed:
+            self._closed.add(number)
+            if values is not None:
+                self._told.append((params, float(values[self.learned])))
+
+    def _read(self, study: Study, trial: FrozenTrial, space: Space) -> list[tuple[Params, Described]]:
+        """Take in what has finished; what others evaluate now.
+
+        The study is read only where trials before this one are not known to be finished: at the beginning of a resumed
+        search, and where several processes work on one study.
+        """
+        self._begin(study)
+        running: list[Params] = []
+        if len(self._closed) < trial.number:
+            for other in study.get_trials(deepcopy=False):
+                if other.state.is_finished():
+                    values = other.values if other.state == TrialState.COMPLETE else None
+                    self._close(other.number, other.params, values)
+                elif other.number != trial.number and space.keys() <= other.params.keys():
+                    running.append(other.params)
+        told = [(params, value) for params, value in self._told if space.keys() <= params.keys()]
+        self._told = []
+        found = self.describe([params for params, _ in told]) if told else []
+        for (params, value), described in zip(told, found, strict=True):
+            if described is not None:
+                self._remember(study, params, value, described, space)
+        return self._described(running)
+
+    def _remember(self, study: Study, params: Params, value: float, described: Described, space: Space) -> None:
+        self._least, self._most = min(self._least, value), max(self._most, value)
+        minimised = study.directions[self.learned] == StudyDirection.MINIMIZE
+        features = self._scaled([params], [described], space)[0]
+        self._memory.add(params, _key(params, described), described[0], value if minimised else -value, features)
+
+    def _losses(self, study: Study, scores: FloatArray) -> FloatArray:
         """The unknown objective, as something to minimise; an accuracy between 0 and 1 becomes an error."""
-        found = np.array(values, dtype=float)
-        if study.directions[1 - self.known] == StudyDirection.MINIMIZE:
-            return found
-        return 1 - found if len(found) == 0 or (found.min() >= 0 and found.max() <= 1) else -found
+        is_share = study.directions[self.learned] == StudyDirection.MAXIMIZE and 0 <= self._least <= self._most <= 1
+        return 1 + scores if is_share else scores
 
-    def _worst(self, study: Study, costs: FloatArray, losses: FloatArray) -> tuple[float, float]:
+    def _worst(self, study: Study) -> tuple[float, float]:
         if self.reference is None:
-            best, most = float(losses.min()), float(losses.max())
-            return float(costs.max()), min(_WORST_LOSS * best, most) if best > 0 else most
-        return self.reference[0], float(self._losses(study, [self.reference[1]])[0])
+            ends = self._losses(study, np.array([self._memory.scores.min(), self._memory.scores.max()]))
+            best, most = float(ends[0]), float(ends[1])
+            return float(self._memory.costs.max()), min(_WORST_LOSS * best, most) if best > 0 else most
+        minimised = study.directions[self.learned] == StudyDirection.MINIMIZE
+        score = self.reference[1] if minimised else -self.reference[1]
+        return self.reference[0], float(self._losses(study, np.array([score]))[0])
 
-    def _learn(self, costs: FloatArray, features: FloatArray, losses: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    def _learn(self, study: Study) -> Callable[[FloatArray], FloatArray]:
         """Bring the surrogate up to date; from its values to losses."""
-        to_value, to_loss = _transforms(losses)
-        count = _checkpoint(len(costs), self.startup)
-        if self._kernel_of != count:
+        memory = self._memory
+        lowest = self._losses(study, np.array([memory.scores.min()]))
+        to_value, to_loss = _transforms(float(lowest[0]))
+        if self._kernel_of != memory.at_kernel:
             # A search that was resumed fits the kernel to what was known when an unbroken one did.
-            of = _most_telling(costs[:count], losses[:count])
+            of = memory.of_kernel
             first = 0 if self._scale is None else self._scale.first
-            self._surrogate.fit_kernel(features[of], to_value(losses[of]), first)
-            self._kernel_of = count
-        of = _most_telling(costs, losses)
-        self._surrogate.condition(features[of], to_value(losses[of]))
+            self._surrogate.fit_kernel(memory.features(of), to_value(self._losses(study, memory.scores[of])), first)
+            self._kernel_of = memory.at_kernel
+        of = memory.learned
+        self._surrogate.condition(memory.features(of), to_value(self._losses(study, memory.scores[of])))
         return to_loss
 
     def _scaled(self, params: Sequence[Params], described: Sequence[Described], space: Space) -> FloatArray:
@@ -160,18 +205,19 @@ class HypervolumeSampler(BaseSampler):
         return self._scale(*_blocks(params, described, space))
 
     def _candidates(
-        self, space: Space, front: Sequence[Params], seen: Sequence[tuple[Any, Described]], rng: np.random.Generator
+        self, space: Space, busy: Sequence[tuple[Params, Described]], rng: np.random.Generator
     ) -> tuple[list[Params], list[Described]]:
         """Allowed candidates that were not seen, each once: drawn ones, and changed members of the front."""
+        front = [self._memory.params[at] for at in self._memory.front]
         changed: list[Params] = []
         for _ in range(self.changed if front else 0):
             changed.append(_changed(front[int(rng.integers(len(front)))], _drawn(space, rng), rng))
-        known = {_key(trial.params, described) for trial, described in seen}
+        here = {_key(one, described) for one, described in busy}
         params: list[Params] = []
         found: list[Described] = []
-        for one, described in [*self._pool(space, len(seen)), *self._described(changed)]:
-            if (key := _key(one, described)) not in known:
-                known.add(key)
+        for one, described in [*self._pool(space, len(self._memory)), *self._described(changed)]:
+            if (key := _key(one, described)) not in here and key not in self._memory.seen:
+                here.add(key)
                 params.append(one)
                 found.append(described)
         return params, found
@@ -239,14 +285,6 @@ def _key(params: Params, described: Described) -> Hashable:
     return np.array([described[0], *described[1]], dtype=float).tobytes()
 
 
-def _checkpoint(count: int, first: int) -> int:
-    """The last of `first`, a tenth more, and so on, that is not above `count`."""
-    at = first
-    while (after := int(1.1 * at) + 1) <= count:
-        at = after
-    return at
-
-
 def _drawn(space: Space, rng: np.random.Generator) -> dict[str, Any]:
     return {name: _draw(distribution, rng) for name, distribution in space.items()}
 
@@ -270,16 +308,6 @@ def _changed(start: Params, drawn: Params, rng: np.random.Generator) -> Params:
     return {**{name: start[name] for name in drawn}, **{names[at]: drawn[names[at]] for at in chosen}}
 
 
-def _front(costs: FloatArray, losses: FloatArray) -> list[int]:
-    """Indices of the non-dominated, cheapest first."""
-    found, best = [], np.inf
-    for at in np.lexsort((losses, costs)):
-        if losses[at] < best:
-            found.append(int(at))
-            best = losses[at]
-    return found
-
-
 def _most_apart(pool: FloatArray, seen: FloatArray) -> int:
     """The candidate that is farthest from all that was seen; the first one if nothing was."""
     if len(seen) == 0:
@@ -288,20 +316,8 @@ def _most_apart(pool: FloatArray, seen: FloatArray) -> int:
     return int(np.argmax(squares.min(axis=1)))
 
 
-def _most_telling(costs: FloatArray, losses: FloatArray) -> NDArray[np.int64]:
-    """Indices of what is learned from: all, or the nearest to the front and some of the rest."""
-    if len(costs) <= _MOST_LEARNED:
-        return np.arange(len(costs))
-    front = _front(costs, losses)
-    best = losses[front][np.searchsorted(costs[front], costs, side="right") - 1]
-    order = np.argsort(losses - best, kind="stable")
-    near, rest = order[: 2 * _MOST_LEARNED // 3], order[2 * _MOST_LEARNED // 3 :]
-    some = np.random.default_rng(len(costs)).permutation(rest)[: _MOST_LEARNED - len(near)]
-    return np.concatenate([near, some])
-
-
-def _transforms(losses: FloatArray) -> tuple[Callable[[FloatArray], FloatArray], Callable[[FloatArray], FloatArray]]:
+def _transforms(lowest: float) -> tuple[Callable[[FloatArray], FloatArray], Callable[[FloatArray], FloatArray]]:
     """To what a Gaussian describes well, and back: the logarithm, where losses are positive."""
-    if losses.min() < 0:
+    if lowest < 0:
         return lambda loss: loss, lambda value: value
     return lambda loss: np.log(np.maximum(loss, _LEAST_ERROR)), np.exp

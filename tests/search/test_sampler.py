@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler, RandomSampler
 
 from hwnas.core.pareto import hypervolume_2d
-from hwnas.search.sampler import HypervolumeSampler, _checkpoint
+from hwnas.search.sampler import HypervolumeSampler
 
 SPACE = {f"layer{n}": CategoricalDistribution((0, 1, 2, 3)) for n in range(6)}
 WORTH = np.array([5.0, 3.0, 2.0, 1.0, 0.5, 0.2])
@@ -102,8 +102,37 @@ def test_numbers_and_another_direction() -> None:
     assert min(trial.values[1] for trial in study.trials) < 0.3
 
 
-@pytest.mark.parametrize("count", [6, 7, 8, 19, 100, 1000, 54_321])
-def test_the_kernel_is_fitted_after_each_tenth_more(count: int) -> None:
-    last = _checkpoint(count, 6)
-    assert 6 <= last <= count <= 1.1 * last + 1
-    assert _checkpoint(last, 6) == last
+def test_the_study_is_read_once_and_then_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = HypervolumeSampler(describe, space=SPACE)
+    before = run(HypervolumeSampler(describe, space=SPACE), 10)
+    reads = 0
+    get_trials = optuna.Study.get_trials
+
+    def counted(study: optuna.Study, *args: Any, **settings: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return get_trials(study, *args, **settings)
+
+    monkeypatch.setattr(optuna.Study, "get_trials", counted)
+    run(sampler, 10, before)
+    assert reads == 1
+
+
+def test_what_another_process_evaluates_is_not_proposed_and_is_learned_from_later() -> None:
+    space = {"width": CategoricalDistribution((1, 2, 3))}
+    sampler = HypervolumeSampler(lambda several: [(p["width"], [p["width"]]) for p in several], space=space)
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=sampler)
+    open_trials = [study.ask(space) for _ in range(3)]
+    assert {trial.params["width"] for trial in open_trials} == {1, 2, 3}
+    for trial in reversed(open_trials):
+        study.tell(trial, [trial.params["width"], 0.5])
+    study.ask(space)
+    assert len(sampler._memory) == 3
+
+
+def test_another_study_begins_anew() -> None:
+    sampler = HypervolumeSampler(describe, space=SPACE, seed=3)
+    run(sampler, 9)
+    again = run(sampler, 9)
+    first = run(HypervolumeSampler(describe, space=SPACE, seed=3), 9)
+    assert [trial.params for trial in again.trials] == [trial.params for trial in first.trials]
