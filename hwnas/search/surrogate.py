@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, WhiteKernel
+from threadpoolctl import threadpool_limits
 
 __all__ = ["Surrogate"]
 
@@ -67,11 +68,13 @@ class Surrogate:
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of `n` candidates."""
         assert self._process is not None
-        mean, spread = self._process.predict(features, return_std=True)
+        with threadpool_limits(limits=1, user_api="blas"):
+            mean, spread = self._process.predict(features, return_std=True)
         return np.asarray(mean), np.asarray(spread)
 
 
 def _fit(process: GaussianProcessRegressor, features: FloatArray, values: FloatArray) -> GaussianProcessRegressor:
-    with warnings.catch_warnings():
+    # Small matrices: more threads wait for each other.
+    with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
         warnings.simplefilter("ignore")  # of hyperparameters at their bounds
         return process.fit(features, values)
