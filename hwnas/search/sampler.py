@@ -42,7 +42,9 @@ class HypervolumeSampler(BaseSampler):
             on), or None: not allowed. Without numbers it is learned from the parameters; candidates with the same cost
             and numbers are taken for the same.
         space: the distributions; None: those that finished trials have in common.
-        known: index of the objective that `describe` knows; it is minimised. The other one is learned.
+        known: index of the objective that `describe` knows; it is minimised.
+        learned: index of the one that is learned; None: the other one of two. In a study with more objectives, the rest
+            is left to further samplers, one for each known objective.
         reference: (cost, the other objective): the bad corner of the hypervolume; None: the largest cost seen, and a
             loss of five times the best one. What lies beyond it is not searched.
         seed: a proposal depends on it and on the finished trials, and on nothing else.
@@ -59,6 +61,7 @@ class HypervolumeSampler(BaseSampler):
         *,
         space: Space | None = None,
         known: int = 0,
+        learned: int | None = None,
         reference: tuple[float, float] | None = None,
         seed: int = 0,
         startup: int = 6,
@@ -66,6 +69,7 @@ class HypervolumeSampler(BaseSampler):
         changed: int = 128,
     ) -> None:
         self.describe, self.known, self.reference = describe, known, reference
+        self.learned = 1 - known if learned is None else learned
         self.seed, self.startup, self.drawn, self.changed = seed, startup, drawn, changed
         self._space, self._common = space, IntersectionSearchSpace()
         self._random = RandomSampler(seed=seed)
@@ -85,7 +89,7 @@ class HypervolumeSampler(BaseSampler):
         seen = self._finished(study, search_space)
         costs = np.array([described[0] for _, described in seen], dtype=float)
         features = self._scaled([t.params for t, _ in seen], [described for _, described in seen], search_space)
-        losses = self._losses(study, [t.values[1 - self.known] for t, _ in seen])
+        losses = self._losses(study, [t.values[self.learned] for t, _ in seen])
         front = _front(costs, losses)
         rng = np.random.default_rng([self.seed, len(seen)])
         params, pool = self._candidates(search_space, [seen[at][0].params for at in front], seen, rng)
@@ -122,7 +126,7 @@ class HypervolumeSampler(BaseSampler):
     def _losses(self, study: Study, values: Sequence[float]) -> FloatArray:
         """The unknown objective, as something to minimise; an accuracy between 0 and 1 becomes an error."""
         found = np.array(values, dtype=float)
-        if study.directions[1 - self.known] == StudyDirection.MINIMIZE:
+        if study.directions[self.learned] == StudyDirection.MINIMIZE:
             return found
         return 1 - found if len(found) == 0 or (found.min() >= 0 and found.max() <= 1) else -found
 

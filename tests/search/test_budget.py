@@ -113,8 +113,8 @@ def test_a_size_that_nothing_meets(make_joint: MakeJoint, make_budget: MakeBudge
 def test_a_budget_without_a_predictor(make_joint: MakeJoint) -> None:
     scorer = Scorer(make_joint(), {})
     with pytest.raises(ConfigError, match="needs a latency predictor"):
-        Budget(scorer, max_latency_ms=1.0).require_feasible(np.random.default_rng(0))
-    Budget(scorer).require_feasible(np.random.default_rng(0))
+        Budget({"fake": scorer}, max_latency_ms=1.0).require_feasible(np.random.default_rng(0))
+    Budget({"fake": scorer}).require_feasible(np.random.default_rng(0))
 
 
 def test_the_smallest_takes_the_fastest_precision_and_cuts_most(make_joint: MakeJoint, make_budget: MakeBudget) -> None:

@@ -27,7 +27,13 @@ from hwnas.store import sha256_of
 def records_of(rows: Sequence[tuple[float, float | None]], make_space: Callable[..., SearchSpace]) -> list[Evaluated]:
     space = make_space(range(1, len(rows) + 2), (1,))
     return [
-        Evaluated(number, Candidate(space.architecture({"width": number + 1, "kernel": 1})), latency_ms, True, accuracy)
+        Evaluated(
+            number,
+            Candidate(space.architecture({"width": number + 1, "kernel": 1})),
+            {"fake": latency_ms},
+            {"fake": True},
+            accuracy,
+        )
         for number, (latency_ms, accuracy) in enumerate(rows)
     ]
 
@@ -36,13 +42,13 @@ def test_the_front_is_finished_first(make_space: Callable[..., SearchSpace]) -> 
     rng = np.random.default_rng(0)
     records = records_of([(float(a), float(b)) for a, b in rng.random((40, 2))], make_space)
     order = finishing_order(records, 4)
-    front = [r for r, keep in zip(records, is_non_dominated(costs_of(records)), strict=True) if keep]
+    front = [r for r, keep in zip(records, is_non_dominated(costs_of(records, "fake")), strict=True) if keep]
     assert {r.number for r in order[: len(front)]} == {r.number for r in front}
     assert len(order) == len({r.number for r in order}) >= 12
-    first = [r.latency_ms for r in order[:4]]
+    first = [r.latency_ms["fake"] for r in order[:4]]
     assert first == sorted(first)
-    assert first[0] == min(r.latency_ms for r in front)
-    assert first[-1] == max(r.latency_ms for r in front)
+    assert first[0] == min(r.latency_ms["fake"] for r in front)
+    assert first[-1] == max(r.latency_ms["fake"] for r in front)
 
 
 def test_of_equally_fast_ones_the_most_accurate_is_finished(make_space: Callable[..., SearchSpace]) -> None:

@@ -19,9 +19,10 @@ from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.joint import JointSpace
 from hwnas.search.setup import Setup
 from hwnas.search.study import Evaluated
+from hwnas.search.targets import Targets
 
 MOON = Device(name="moon", title="A rock", kind="cpu", runtime="none")
-REFERENCE = (1.0, 0.9)
+REFERENCE = {"moon": (1.0, 0.9)}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def joint(make_joint: Callable[..., JointSpace], make_space: Callable[..., Any])
 
 @pytest.fixture
 def budget(joint: JointSpace, make_budget: Callable[..., Budget]) -> Budget:
-    return make_budget(joint)
+    return make_budget(joint, devices=("moon",))
 
 
 @pytest.fixture
@@ -50,11 +51,11 @@ def pairs_of(
     pairs = []
     for number, (validation, test) in enumerate(rows):
         candidate = joint.candidate({"width": 4 + number, "kernel": 3, "precision": "fp32"})
-        latency_ms = budget.scorer.predict(candidate).latency_ms
+        latency_ms = budget.predict(candidate)["moon"].latency_ms
         artifact = {"path": f"models/{number}", "sha256": "0", "size_bytes": 9, "format": "onnx"}
         manifest = {"artifact": artifact, "macs": 10 + number, "params": 20}
         made = Finished(candidate, manifest, accuracy_of(test, "test", n), accuracy_of(validation, "validation", n))
-        pairs.append((Evaluated(number, candidate, latency_ms, True, validation), made))
+        pairs.append((Evaluated(number, candidate, {"moon": latency_ms}, {"moon": True}, validation), made))
     return pairs
 
 
@@ -80,7 +81,14 @@ def test_what_is_clearly_beaten_is_not_wanted(
 def test_the_test_split_decides_nothing(joint: JointSpace, budget: Budget, setup: Setup) -> None:
     validation = [0.5, 0.9, 0.6, 0.95]
     fronts = [
-        assemble(pairs_of([*zip(validation, test, strict=True)], joint, budget), {}, budget, setup, REFERENCE, seed=0)
+        assemble(
+            pairs_of([*zip(validation, test, strict=True)], joint, budget),
+            {},
+            budget,
+            Targets((setup,)),
+            REFERENCE,
+            seed=0,
+        )
         for test in ([0.1, 0.2, 0.9, 0.3], [0.9, 0.1, 0.1, 0.1])
     ]
     assert [m.id for m in fronts[0].models] == [m.id for m in fronts[1].models]
@@ -90,12 +98,12 @@ def test_the_test_split_decides_nothing(joint: JointSpace, budget: Budget, setup
 
 def test_a_front_says_where_its_figures_come_from(joint: JointSpace, budget: Budget, setup: Setup) -> None:
     pairs = pairs_of([(0.5, 0.4), (0.9, 0.8)], joint, budget)
-    front = assemble(pairs, {}, budget, setup, REFERENCE, seed=7)
+    front = assemble(pairs, {}, budget, Targets((setup,)), REFERENCE, seed=7)
     assert Front.from_json(front.to_json()) == front
     assert (front.task, front.space, front.seed, front.devices) == ("digits", "plain", 7, ("moon",))
     for model, (record, made) in zip(front.models, pairs, strict=True):
         entry = model.latency["moon"]
-        assert (entry.predicted, entry.source, entry.measured) == (record.latency_ms, "predicted", None)
+        assert (entry.predicted, entry.source, entry.measured) == (record.latency_ms["moon"], "predicted", None)
         assert entry.predictor == "fake-fp32"
         assert model.energy_mj == {"moon": None}
         assert model.accuracy_detail is made.test
@@ -106,13 +114,13 @@ def test_a_front_says_where_its_figures_come_from(joint: JointSpace, budget: Bud
 def test_the_hypervolume_is_that_of_the_models(joint: JointSpace, budget: Budget, setup: Setup, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pairs = pairs_of([(float(a), float(b)) for a, b in rng.uniform(0.05, 1, (12, 2))], joint, budget)
-    middle = pairs[7][0].latency_ms
-    reference = (middle, 0.9)  # slower models lie beyond it and count nothing
-    front = assemble(pairs, {}, budget, setup, reference, seed=0)
+    middle = pairs[7][0].latency_ms["moon"]
+    reference = {"moon": (middle, 0.9)}  # slower models lie beyond it and count nothing
+    front = assemble(pairs, {}, budget, Targets((setup,)), reference, seed=0)
     costs = front.costs("moon")
-    inside = costs[(costs <= np.array(reference)).all(axis=1)]
-    assert front.hypervolume["moon"] == pytest.approx(hypervolume_2d(inside, np.array(reference)))
-    assert front.reference_point == {"moon": reference}
+    inside = costs[(costs <= np.array(reference["moon"])).all(axis=1)]
+    assert front.hypervolume["moon"] == pytest.approx(hypervolume_2d(inside, np.array(reference["moon"])))
+    assert front.reference_point == reference
 
 
 def test_only_this_machine_is_measured(

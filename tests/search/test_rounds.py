@@ -44,7 +44,7 @@ def search(
 
     def run(learned: Slow | None, **settings: Any) -> Any:
         wrong = Slow(a_card)
-        monkeypatch.setattr("hwnas.search.run.find_predictor_set", lambda setup, *_: {"fp32": wrong})
+        monkeypatch.setattr("hwnas.search.targets.find_predictor_set", lambda setup, *_: {"fp32": wrong})
         found = ({"fp32": learned}, ["it learned"]) if learned else ({}, [])
         monkeypatch.setattr("hwnas.search.rounds.learn_from", lambda *_, **__: found)
         task = replace(few_digits, augmentation="none")

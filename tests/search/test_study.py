@@ -22,11 +22,11 @@ def joint(make_joint: MakeJoint, make_space: Callable[..., SearchSpace]) -> Join
     return make_joint(make_space(range(4, 24), (1, 3, 5)))
 
 
-def result_of(joint: JointSpace, candidate: Candidate) -> tuple[Prediction, Evaluation]:
+def result_of(joint: JointSpace, candidate: Candidate) -> tuple[dict[str, Prediction], Evaluation]:
     macs = joint.operations(candidate).macs
     latency_ms = 0.1 + macs / 1e6
     prediction = Prediction(latency_ms, latency_ms / 2, latency_ms * 2, True, None, "fake-1")
-    return prediction, Evaluation(macs / (macs + 1e6), 10, "validation", "fp32", "supernet", 1.5)
+    return {"fake": prediction}, Evaluation(macs / (macs + 1e6), 10, "validation", "fp32", "supernet", 1.5)
 
 
 def step(study: SearchStudy, joint: JointSpace) -> Evaluated:
@@ -171,7 +171,9 @@ def test_another_storage(joint: JointSpace, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
 
     def opened(name: str) -> SearchStudy:
-        return SearchStudy(joint, sampler="random", seed=0, journal=tmp_path / "unused", url=url, name=name)
+        return SearchStudy(
+            joint, devices=("fake",), sampler="random", seed=0, journal=tmp_path / "unused", url=url, name=name
+        )
 
     record = step(opened("one"), joint)
     assert opened("one").evaluated == [record]
@@ -182,4 +184,4 @@ def test_another_storage(joint: JointSpace, tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["no-such-scheme://x", "sqlite:////no/such/folder/x.db"])
 def test_a_storage_that_cannot_be_reached(joint: JointSpace, tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match="cannot be used"):
-        SearchStudy(joint, sampler="tpe", seed=0, journal=tmp_path / "unused", url=url)
+        SearchStudy(joint, devices=("fake",), sampler="tpe", seed=0, journal=tmp_path / "unused", url=url)
