@@ -20,7 +20,7 @@ from hwnas.runtimes.cpu_flags import needs_reduced_range
 from hwnas.search.config import SearchConfig
 from hwnas.search.events import Listener
 from hwnas.search.joint import JointSpace
-from hwnas.search.per_device import folder_of, write_each
+from hwnas.search.per_device import folder_of
 from hwnas.search.setup import Setup, find_parts, find_predictor_set, freeze, runtime_of, within_domain
 
 __all__ = ["Predictors", "Targets", "find_targets"]
@@ -77,7 +77,7 @@ class Targets:
 
     def facts(self) -> dict[str, Any]:
         """What a resumed search must find again."""
-        return self.first.facts() | {"device": write_each({name: name for name in self.devices})}
+        return self.first.facts() | {"device": self.devices[0] if len(self.devices) == 1 else list(self.devices)}
 
     def find_predictors(self, kept: Path | None, seed: int, listener: Listener) -> Predictors:
         """Those of each device; see `find_predictor_set`."""

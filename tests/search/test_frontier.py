@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from hwnas.core.device import Device
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.front import Front
+from hwnas.core.measurement import Measurement
 from hwnas.core.pareto import hypervolume_2d
 from hwnas.core.task import Task
+from hwnas.export.bundle import facts_for
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.search.budget import Budget
 from hwnas.search.finish import Finished
@@ -20,6 +23,7 @@ from hwnas.search.joint import JointSpace
 from hwnas.search.setup import Setup
 from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
+from hwnas.viz.table import front_rows
 
 MOON = Device(name="moon", title="A rock", kind="cpu", runtime="none")
 REFERENCE = {"moon": (1.0, 0.9)}
@@ -128,3 +132,51 @@ def test_only_this_machine_is_measured(
 ) -> None:
     assert measure_finished(pairs_of([(0.5, 0.5)], joint, budget), setup, tmp_path, recorder) == {}
     assert recorder.phases == []
+
+
+def test_a_model_stays_that_is_not_beaten_on_one_device(
+    joint: JointSpace, make_budget: Callable[..., Budget], setup: Setup
+) -> None:
+    both = make_budget(joint, devices=("moon", "star"))
+    targets = Targets((setup, replace(setup, device=replace(MOON, name="star"))))
+    pairs = pairs_of([(0.9, 0.9), (0.5, 0.5), (0.3, 0.3)], joint, both)
+    # The second model is beaten on the moon, and the fastest on the star; the third is beaten on both.
+    measured = {
+        device: {made.candidate.id: measurement(made, device, ms) for (_, made), ms in zip(pairs, found, strict=True)}
+        for device, found in {"moon": (1.0, 2.0, 3.0), "star": (2.0, 1.0, 3.0)}.items()
+    }
+    reference = {"moon": (4.0, 0.9), "star": (8.0, 0.9)}
+    front = assemble(pairs, measured, both, targets, reference, seed=0)
+    assert Front.from_json(front.to_json()) == front
+    assert front.devices == ("moon", "star")
+    assert [model.accuracy for model in front.models] == [0.9, 0.5]
+    assert [front.models[1].latency[device].best_ms for device in front.devices] == [2.0, 1.0]
+    assert front.models[1].energy_mj == {"moon": None, "star": None}
+    for device in front.devices:
+        wanted = hypervolume_2d(front.costs(device), np.array(reference[device]))
+        assert front.hypervolume[device] == pytest.approx(wanted)
+    rows = front_rows(front, "star")
+    assert [(row.front_of, row.on_every_front) for row in rows] == [(("star",), False), (("moon", "star"), True)]
+    assert rows[1].remarks == ("on both fronts",)
+
+
+def measurement(made: Finished, device: str, latency_ms: float) -> Measurement:
+    return Measurement(
+        candidate=made.candidate,
+        device=device,
+        runtime="onnxruntime",
+        runtime_version=None,
+        samples_ms=((latency_ms,),),
+        stable=True,
+        time="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_each_device_measures_the_file_of_its_runtime() -> None:
+    manifest = {
+        "artifact": {"path": "model.onnx"},
+        "runtime": {"name": "onnxruntime"},
+        "others": [{"artifact": {"path": "model.pte"}, "runtime": {"name": "executorch"}}],
+    }
+    for runtime, path in (("onnxruntime", "model.onnx"), ("executorch", "model.pte"), ("tensorrt", "model.onnx")):
+        assert facts_for(manifest, runtime)["artifact"]["path"] == path

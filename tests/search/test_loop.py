@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -243,3 +245,28 @@ def test_the_types_are_what_they_say(parts: Make) -> None:
     loop = parts()
     assert isinstance(loop.study, SearchStudy)
     assert isinstance(loop.budget, Budget)
+
+
+def test_what_is_shown_of_several_devices() -> None:
+    tracker = FrontTracker({"a": (4.0, 1.0), "b": (100.0, 1.0)})
+    one = record(1.0, 0.5, 0)
+    tracker.add(replace(one, latency_ms={"a": 2.0, "b": 10.0}))
+    assert tracker.hypervolume == pytest.approx(math.sqrt((2 * 0.5) * (90 * 0.5)))
+    tracker.add(replace(one, number=1, latency_ms={"a": 1.0, "b": 20.0}))  # on the front of a alone
+    tracker.add(replace(one, number=2, latency_ms={"a": 3.0, "b": 30.0}))  # on none
+    assert [r.number for r in tracker.records] == [0, 1]
+    assert tracker.hypervolume == pytest.approx(math.sqrt((3 * 0.5) * (90 * 0.5)))
+
+
+def test_a_search_for_several_devices_evaluates_once(
+    make_joint: Make, make_space: Make, make_budget: Make, make_evaluator: Make, make_study: Make, make_loop: Make
+) -> None:
+    joint, devices = make_joint(make_space(range(4, 24), (1, 3, 5))), ("fake", "other")
+    study, evaluator = make_study(joint, devices=devices), make_evaluator(joint)
+    records = make_loop(study, make_budget(joint, devices=devices), evaluator, 10).run()
+    assert len(evaluator.seen) == len(set(evaluator.seen)) == len(records) == 10
+    for found in records:
+        ops = joint.operations(found.candidate)
+        speed = {"fp32": 1.0, "int8": 0.4}[found.candidate.compression.precision]
+        assert found.latency_ms["fake"] == pytest.approx((0.1 + ops.macs / 1e6) * speed)
+        assert found.latency_ms["other"] == pytest.approx((0.1 + ops.params / 1e4) * speed)
