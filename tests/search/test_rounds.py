@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hwnas.cli.main import app
 from hwnas.core.device import Device
 from hwnas.core.measurement import read_measurements
 from hwnas.core.ops import OpList
@@ -111,3 +114,30 @@ def test_each_device_learns_from_its_own_measurements(
         assert model.latency["jetson-tx2"].source == "predicted"
         assert model.latency["jetson-tx2"].predictor == a_card.id
     assert {found.device for found in read_measurements(tmp_path / "run/measurements.jsonl")} == {"cpu"}
+
+
+def test_each_runtime_has_a_file_that_its_device_measures(
+    search: Callable[..., Any], recorder: Any, tmp_path: Path
+) -> None:
+    result = search(None, devices=("cpu", "cpu-torch"))
+    assert [phase for phase in recorder.phases if phase.startswith("measure")] == [
+        "measure on cpu",
+        "measure on cpu-torch",
+    ]
+    for model in result.details.models:
+        assert {name: Path(file.path).name for name, file in model.artifacts.items()} == {
+            "onnx": "model.onnx",
+            "pt2": "model.pt2",
+        }
+        for device, runtime in (("cpu", "onnxruntime"), ("cpu-torch", "torch")):
+            measured = model.latency[device].measured
+            assert measured is not None
+            assert measured.runtime == runtime
+    found = read_measurements(tmp_path / "run/measurements.jsonl")
+    assert {(one.device, one.runtime) for one in found} == {("cpu", "onnxruntime"), ("cpu-torch", "torch")}
+    words = ["export", str(result.run_dir), "--model", result.front[0].id, "--format", "onnx,pt2"]
+    assert CliRunner().invoke(app, [*words, "--to", str(tmp_path / "to")]).exit_code == 0
+    assert (tmp_path / "to/onnx/model.onnx").exists()
+    assert (tmp_path / "to/pt2/model.pt2").exists()
+    checked = CliRunner().invoke(app, ["verify", str(result.run_dir), "--device", "cpu-torch", "--json"])
+    assert all("could not be measured" not in one["reason"] for one in json.loads(checked.stdout))
