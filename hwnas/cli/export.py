@@ -18,17 +18,20 @@ def export(
     to: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")],
     formats: Annotated[
         str | None,
-        typer.Option("--format", metavar="F,...", help="Formats, separated by commas. Default: the one that it has."),
+        typer.Option("--format", metavar="F,...", help="Formats, separated by commas. Default: the first that it has."),
     ] = None,
 ) -> None:
     """Copy a finished model to deploy it.
 
-    The folder gets the model file and its manifest; the copy is checked against the SHA-256 of the front.
+    The folder gets the model file and its manifest, and of several formats a folder for each; the copy is checked
+    against the SHA-256 of the front.
     """
     from hwnas.export.copy import copy_model
     from hwnas.store import read_front
 
     read_front(run).model(model)
-    for name in dict.fromkeys(part.strip() for part in formats.split(",")) if formats else [None]:
-        artifact = copy_model(run, model, format=name, to=to)["artifact"]
-        typer.echo(f"{to / artifact['path']} (sha256 {artifact['sha256']})")
+    names = list(dict.fromkeys(part.strip() for part in formats.split(","))) if formats else [None]
+    for name in names:
+        folder = to if name is None or len(names) == 1 else to / name
+        artifact = copy_model(run, model, format=name, to=folder)["artifact"]
+        typer.echo(f"{folder / artifact['path']} (sha256 {artifact['sha256']})")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from hwnas.cli.options import AsJson, FrontDevice, Run, front_device
-from hwnas.cli.output import print_front, print_json
+from hwnas.cli.options import AsJson, EachFront, Run, front_device
+from hwnas.cli.output import print_fronts, print_json
 
 __all__ = ["front"]
 
 
-def front(run: Run, device: FrontDevice = None, as_json: AsJson = False) -> None:
-    """Show the front of a run as a table."""
+def front(run: Run, device: EachFront = None, as_json: AsJson = False) -> None:
+    """Show the front of a run as a table, one a device.
+
+    Of a search for several devices it also says which models are on the front of each.
+    """
     from hwnas.store import read_front
     from hwnas.viz.table import front_rows
 
@@ -19,5 +22,4 @@ def front(run: Run, device: FrontDevice = None, as_json: AsJson = False) -> None
         tables = {name: [row.to_json() for row in front_rows(found, name)] for name in names}
         print_json({"task": found.task, "space": found.space, "seed": found.seed, "devices": tables})
         return
-    for name in names:
-        print_front(found, name)
+    print_fronts(found, names)

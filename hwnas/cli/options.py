@@ -10,12 +10,15 @@ import typer
 if TYPE_CHECKING:
     from hwnas.core.front import Front
 
-__all__ = ["AsJson", "Data", "FrontDevice", "Host", "Run", "Seed", "TaskName", "front_device"]
+__all__ = ["AsJson", "Data", "EachFront", "FrontDevice", "Host", "Run", "Seed", "TaskName", "front_device"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON and nothing else.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `hwnas search` named it.")]
 FrontDevice = Annotated[
     str | None, typer.Option("--device", metavar="D", help="Device of the front; the first one, if not given.")
+]
+EachFront = Annotated[
+    str | None, typer.Option("--device", metavar="D", help="One device of the front; all, if not given.")
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="Where ssh finds it, or adb:SERIAL.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Seed of every random choice.")]

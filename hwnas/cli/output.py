@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hwnas.core.front import Front
 
-__all__ = ["console", "print_front", "print_json", "print_table"]
+__all__ = ["console", "print_fronts", "print_json", "print_table"]
 
 # Wide enough for any table of hwnas, so that a pipe or a log never gets shortened ids.
 PLAIN_WIDTH = 160
@@ -47,7 +47,19 @@ def print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[Any
     console().print(table)
 
 
-def print_front(front: Front, device: str) -> None:
+def print_fronts(front: Front, devices: Sequence[str]) -> None:
+    """The front on each device as a table; of several, also which models are on all of them."""
+    for device in devices:
+        _print_front(front, device)
+    if len(front.devices) > 1:
+        from hwnas.viz.table import every_front, front_rows
+
+        shared = [row.id for row in front_rows(front) if row.on_every_front]
+        names = f"{', '.join(front.devices[:-1])} and {front.devices[-1]}"
+        typer.echo(f"{every_front(len(front.devices))}, of {names}: {', '.join(shared) or 'no model'}")
+
+
+def _print_front(front: Front, device: str) -> None:
     """The front on one device as a table, the knee marked."""
     from hwnas.devices.resolve import measure_of
     from hwnas.viz.table import front_rows

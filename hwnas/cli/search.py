@@ -15,16 +15,23 @@ Option = typer.Option
 
 
 def search(
-    device: Annotated[list[str], Option("--device", metavar="D", help="Target; repeat it for several.")],
-    space: Annotated[str | None, Option(metavar="S", help="Search space; the one that the device knows best.")] = None,
+    device: Annotated[
+        list[str], Option("--device", metavar="D", help="Target; repeat it for several: a front for each.")
+    ],
+    space: Annotated[
+        str | None, Option(metavar="S", help="Search space; the one that the (first) device knows best.")
+    ] = None,
     task: TaskName = "digits",
     data: Data = None,
     trials: Annotated[int | None, Option(metavar="N", min=1, help="Number of candidates to evaluate.")] = None,
     time: Annotated[str | None, Option(metavar="10m", help="Time for the whole job: 30s, 10m, 2h.")] = None,
-    max_latency: Annotated[float | None, Option(metavar="MS", help="No model slower than this, in ms.")] = None,
+    max_latency: Annotated[
+        float | None, Option(metavar="MS", help="No model slower than this, in ms, on any of the devices.")
+    ] = None,
     max_size: Annotated[float | None, Option(metavar="MB", help="No model file bigger than this, in MB.")] = None,
     precision: Annotated[
-        list[str] | None, Option(metavar="P", help="Precision to search; repeat it; all of the device, if not given.")
+        list[str] | None,
+        Option(metavar="P", help="Precision to search; repeat it; all that the devices share, if not given."),
     ] = None,
     seed: Seed = 0,
     out: Annotated[Path | None, Option(metavar="DIR", help="Run folder; a new one in runs/, if not given.")] = None,
@@ -36,14 +43,14 @@ def search(
     ] = False,
     resume: Annotated[bool, Option("--resume", help="Go on with the search in the run folder.")] = False,
 ) -> None:
-    """Search for models that suit a device.
+    """Search for models that suit a device, or several.
 
     Every model of the front it ends with is a file that was run and checked; on this machine it was measured, too.
     """
     from hwnas.cli.duration import parse_duration
 
     time_s = None if time is None else parse_duration(time)
-    from hwnas.cli.output import print_front
+    from hwnas.cli.output import print_fronts
     from hwnas.cli.progress import progress_listener
     from hwnas.search.config import SearchConfig
     from hwnas.search.run import run_search
@@ -68,6 +75,5 @@ def search(
     with progress_listener() as listener:
         result = run_search(config, listener)
     front = read_front(result.run_dir)
-    for name in front.devices:
-        print_front(front, name)
+    print_fronts(front, front.devices)
     typer.echo(f"run folder: {result.run_dir}\nnext: hwnas report {result.run_dir}; hwnas pick {result.run_dir}")

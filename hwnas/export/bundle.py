@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,15 @@ from hwnas.errors import ConfigError, RunFolderError
 from hwnas.export.counts import count
 from hwnas.store import write_json
 
-__all__ = ["MANIFEST", "SCHEMA", "calibration_samples", "evaluate_file", "export_bundle"]
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "artifacts_of",
+    "calibration_samples",
+    "evaluate_file",
+    "export_bundle",
+    "facts_for",
+]
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -35,10 +43,11 @@ def export_bundle(
     precision: str,
     folder: Path,
     cpu_flags: frozenset[str],
+    others: Sequence[Runtime] = (),
     extra: Mapping[str, Any] | None = None,
-    read_accuracy: Callable[[Path], Mapping[str, Any]] | None = None,
+    read_accuracy: Callable[[Path, Runtime], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Write `folder`/models/<candidate id>/ with `model.<suffix>` and manifest.json; an older bundle is replaced.
+    """Write `folder`/models/<candidate id>/: a file for each runtime, and manifest.json; an older bundle is replaced.
 
     The manifest is written last and taken away first, so that a bundle with a manifest is complete.
 
@@ -46,10 +55,12 @@ def export_bundle(
         model: a `torch.nn.Module` on the CPU, in eval mode.
         task: gives the names of classes, the preprocessing and the calibration samples (of the training split).
         folder: the run folder.
+        runtime: `model.<suffix>` is its file; what the manifest says of a file is said of that.
         cpu_flags: of the target's CPU; they set the int8 weight range.
+        others: further runtimes, a file each; the manifest says of each, under "others", what it says of the first.
         extra: more keys for the manifest (latency, seed ...); none of its own.
-        read_accuracy: reads the accuracy of the file that was written; what it returns becomes the manifest's
-            "accuracy".
+        read_accuracy: reads the accuracy of a file that was written, by its runtime; what it returns becomes the
+            manifest's "accuracy".
     Returns:
         The manifest; its "artifact" holds "format", "path" (relative to `folder`), "sha256" and "size_bytes".
     Raises:
@@ -66,10 +77,10 @@ def export_bundle(
         cpu_flags=cpu_flags,
         metadata=_metadata(candidate, task, precision),
     )
-    exported = runtime.export(model, spec, home / f"model{runtime.suffix}")
+    facts = _facts(runtime, runtime.export(model, spec, home / f"model{runtime.suffix}"), folder)
     counts = count(model, spec.input_shape)
     calibration = None if samples is None else {"samples": len(samples), "split": "train", "seed": CALIBRATION_SEED}
-    manifest = _manifest(candidate, task, runtime, precision, exported, folder) | {
+    manifest = _manifest(candidate, task, precision, facts) | {
         "macs": counts.pop("macs"),
         "params": counts.pop("params"),
         "counts": counts,
@@ -78,8 +89,14 @@ def export_bundle(
     if repeated := sorted(manifest.keys() & (extra or {}).keys()):
         raise ConfigError(f"the manifest has keys {repeated} of its own; rename them in `extra`")
     manifest |= dict(extra or {})
+    further: list[dict[str, Any]] = []
+    for other in others:
+        further.append(_further(model, spec, other, [facts, *further], home, folder))
+    if further:
+        manifest["others"] = further
     if read_accuracy is not None:
-        manifest["accuracy"] = dict(read_accuracy(exported.path))
+        for of, by in zip([manifest, *further], [runtime, *others], strict=True):
+            of["accuracy"] = dict(read_accuracy(folder / of["artifact"]["path"], by))
     write_json(home / MANIFEST, manifest)
     return manifest
 
@@ -104,21 +121,36 @@ def _metadata(candidate: Candidate, task: Task, precision: str) -> dict[str, str
     }
 
 
-def _manifest(
-    candidate: Candidate, task: Task, runtime: Runtime, precision: str, exported: ExportedModel, folder: Path
+def artifacts_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files of a bundle, that of its first runtime first."""
+    return [manifest["artifact"], *(other["artifact"] for other in manifest.get("others", ()))]
+
+
+def facts_for(manifest: Mapping[str, Any], runtime: str) -> Mapping[str, Any]:
+    """What a manifest says of the file of one runtime; of the first one's, if that runtime has none of its own."""
+    others = manifest.get("others", ())
+    return next((other for other in others if other["runtime"]["name"] == runtime), manifest)
+
+
+def _further(
+    model: Any, spec: ExportSpec, runtime: Runtime, made: Sequence[Mapping[str, Any]], home: Path, folder: Path
 ) -> dict[str, Any]:
+    """Export for one more runtime; where its format is taken, the file and the format have its name."""
+    plain = f"model{runtime.suffix}"
+    is_taken = plain in {Path(facts["artifact"]["path"]).name for facts in made}
+    exported = runtime.export(model, spec, home / (f"model.{runtime.name}{runtime.suffix}" if is_taken else plain))
+    facts = _facts(runtime, exported, folder)
+    if is_taken:
+        facts["artifact"]["format"] = runtime.name
+    return facts
+
+
+def _facts(runtime: Runtime, exported: ExportedModel, folder: Path) -> dict[str, Any]:
+    """What the manifest says of one file."""
     details = dict(exported.details)
     return {
-        "schema": SCHEMA,
-        "id": candidate.id,
-        **candidate.to_json(),
-        "task": task.name,
-        "data": {"source": task.source, "fingerprint": task.fingerprint},
-        "class_names": list(task.class_names),
-        "preprocessing": task.preprocessing.to_json(),
         "input": details.pop("input", None),
         "output": details.pop("output", None),
-        "precision": precision,
         "artifact": {
             "format": _FORMATS.get(runtime.suffix, runtime.suffix.lstrip(".")),
             "path": exported.path.relative_to(folder).as_posix(),
@@ -128,6 +160,22 @@ def _manifest(
         "parity": exported.parity,
         "runtime": {"name": runtime.name, "version": runtime.version()},
         "details": details,
+    }
+
+
+def _manifest(candidate: Candidate, task: Task, precision: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "id": candidate.id,
+        **candidate.to_json(),
+        "task": task.name,
+        "data": {"source": task.source, "fingerprint": task.fingerprint},
+        "class_names": list(task.class_names),
+        "preprocessing": task.preprocessing.to_json(),
+        "input": facts["input"],
+        "output": facts["output"],
+        "precision": precision,
+        **{name: facts[name] for name in ("artifact", "parity", "runtime", "details")},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

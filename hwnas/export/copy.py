@@ -25,10 +25,10 @@ def copy_model(run: Path, model_id: str, *, format: str | None, to: Path) -> dic
     Args:
         run: a run folder with models/<id>/manifest.json.
         model_id: one of `model_ids(run)`.
-        format: of the file that the model has, as in its manifest; None: that.
+        format: of one of the files that the model has, as in its manifest; None: the first.
         to: a folder that does not exist yet or is empty.
     Returns:
-        The manifest of the copy; its artifact path is relative to `to`.
+        The manifest of the copy, which says what there is to say of that file; its artifact path is relative to `to`.
     Raises:
         ConfigError: unknown format or model.
         RunFolderError: `to` has files or cannot be written, or the model file is missing or was changed.
@@ -41,13 +41,16 @@ def copy_model(run: Path, model_id: str, *, format: str | None, to: Path) -> dic
         raise ConfigError(f"{run} has no finished model {model_id!r};{hint} known: {', '.join(known) or 'none'}")
     manifest = read_json(run / "models" / model_id / MANIFEST, schema=SCHEMA)
     try:
+        files = {str(facts["artifact"]["format"]): facts for facts in (manifest, *manifest.pop("others", ()))}
+        own = next(iter(files)) if format is None else format
+        if own in files:
+            manifest |= files[own]
         artifact = dict(manifest["artifact"])
         source, promised = inside(run, str(artifact["path"])), str(artifact["sha256"])
-        own = str(artifact["format"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"the manifest of model {model_id!r} in {run} is damaged; finish the run again") from error
-    if format not in (None, own):
-        raise ConfigError(f"model {model_id!r} has no {format!r} file; allowed: {own}")
+    if own not in files:
+        raise ConfigError(f"model {model_id!r} has no {format!r} file; allowed: {', '.join(files)}")
     verify_file(source, promised)
     target = _prepare(to) / source.name
     try:

@@ -12,7 +12,7 @@ from hwnas.core.front import FrontModel
 from hwnas.core.measurement import MEASUREMENTS, Measurement, read_measurements
 from hwnas.core.predictor import Prediction
 from hwnas.errors import RunFolderError
-from hwnas.export.bundle import MANIFEST, SCHEMA
+from hwnas.export.bundle import MANIFEST, SCHEMA, facts_for
 from hwnas.export.verify import Verification, changed_conditions, compare, verify_file
 from hwnas.measure.board import reached
 from hwnas.measure.session import MeasureItem, measure_files
@@ -68,7 +68,7 @@ def verify_run(
     checks = {model.id: _check_files(run_dir, model) for model in front.models}
     sound = [model for model in front.models if checks[model.id].kept]
     if device.can_be_measured and sound:
-        items = [_item(run_dir, model) for model in sound]
+        items = [_item(run_dir, model, device.runtime) for model in sound]
         seen = measure_files(
             items,
             device=device.name,
@@ -78,7 +78,7 @@ def verify_run(
             on_progress=on_progress,
             start=reached(device),
         )
-        before = _measured_before(run_dir)
+        before = _measured_before(run_dir, device.name)
         for model, result in zip(sound, seen, strict=True):
             checks[model.id] = _check_latency(model, device.name, result, before.get(model.id))
     return list(checks.values())
@@ -95,13 +95,14 @@ def _check_files(run_dir: Path, model: FrontModel) -> Check:
     return Check(model.id, True, "the files have their promised content; latency was not measured")
 
 
-def _item(run_dir: Path, model: FrontModel) -> MeasureItem:
+def _item(run_dir: Path, model: FrontModel, runtime: str) -> MeasureItem:
     manifest = read_json(run_dir / "models" / model.id / MANIFEST, schema=SCHEMA)
     try:
-        shape = tuple(int(n) for n in manifest["input"]["shape"][1:])
-        if manifest["input"].get("layout") == "NHWC":
+        facts = facts_for(manifest, runtime)
+        shape = tuple(int(n) for n in facts["input"]["shape"][1:])
+        if facts["input"].get("layout") == "NHWC":
             shape = (shape[-1], *shape[:-1])
-        artifact = model.artifacts[manifest["artifact"]["format"]]
+        artifact = model.artifacts[facts["artifact"]["format"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"the manifest of model {model.id} is damaged ({error!r}); search again") from error
     return MeasureItem(model.candidate, inside(run_dir, artifact.path), model.compression.precision, shape)
@@ -113,10 +114,11 @@ def _threads(model: FrontModel, device: str) -> int:
     return 1 if measured is None or measured.threads is None else measured.threads
 
 
-def _measured_before(run_dir: Path) -> dict[str, Measurement]:
+def _measured_before(run_dir: Path, device: str) -> dict[str, Measurement]:
     """The latest measurement of each model that the search made; none if it could not reach the device."""
     path = run_dir / MEASUREMENTS
-    return {found.candidate.id: found for found in read_measurements(path)} if path.exists() else {}
+    found = read_measurements(path) if path.exists() else []
+    return {measured.candidate.id: measured for measured in found if measured.device == device}
 
 
 def _check_latency(model: FrontModel, device: str, result: object, before: Measurement | None) -> Check:

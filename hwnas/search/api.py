@@ -35,18 +35,20 @@ def search(
     allow_out_of_domain: bool = False,
     listener: Listener | None = None,
 ) -> SearchResult:
-    """Search for the models that are fastest and most accurate on a device.
+    """Search for the models that are fastest and most accurate on a device, or on each of several.
 
     Args:
-        device: name or alias of the target, such as "jetson" or "cpu" (this machine).
-        space: name of a search space, or one of your own; None takes the one that the device's predictor covers best.
+        device: name or alias of the target, such as "jetson" or "cpu" (this machine); or several: each candidate is
+            evaluated once, and there is a front for each device.
+        space: name of a search space, or one of your own; None takes the one that the first device's
+            predictor covers best.
         task: name of a task, or data of your own.
         data: the task's folder or file, where it needs one.
         trials: candidates to evaluate; None: 300, or as many as `time_s` allows.
         time_s: seconds for everything; None: no limit.
-        max_latency_ms: hard limit of the predicted latency.
+        max_latency_ms: hard limit of the predicted latency, on each device.
         max_size_mb: hard limit of the weights' size, in 1e6 bytes.
-        precision: one or several of the device's precisions; None: all.
+        precision: one or several that each device has; None: all that they have in common.
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
         storage: Optuna storage URL; None: a journal in the run folder.

@@ -56,30 +56,52 @@ class Budget:
     """The hard limits of a search.
 
     Attributes:
-        scorer: predicts latency and size.
-        max_latency_ms, max_size_mb: None is no limit.
-        in_domain_only: refuse candidates that the predictor knows nothing of.
+        scorers: device -> what predicts latency and size; all of one joint space.
+        max_latency_ms, max_size_mb: None is no limit. The latency is that on each device.
+        knowing: devices whose predictors know the space; candidates that one of them knows nothing of are refused.
         fastest_ms, smallest_mb: the best values seen so far, for the message when nothing fits.
     """
 
-    scorer: Scorer
+    scorers: Mapping[str, Scorer]
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
-    in_domain_only: bool = False
-    fastest_ms: float = math.inf
+    knowing: frozenset[str] = frozenset()
+    fastest_ms: dict[str, float] = field(default_factory=dict)
     smallest_mb: float = math.inf
+
+    @property
+    def scorer(self) -> Scorer:
+        """That of the first device."""
+        return next(iter(self.scorers.values()))
+
+    @property
+    def joint(self) -> JointSpace:
+        """The space of the candidates, the same for all devices."""
+        return self.scorer.joint
+
+    def predict(self, candidate: Candidate) -> dict[str, Prediction]:
+        """Latency of one candidate on each device."""
+        return {device: scorer.predict(candidate) for device, scorer in self.scorers.items()}
+
+    def predict_all(self, candidates: Sequence[Candidate]) -> None:
+        """Predict several at once, which is quicker; `predict` then knows them."""
+        for scorer in self.scorers.values():
+            scorer.predict_all(candidates)
 
     def excess(self, candidate: Candidate) -> float:
         """By how much a candidate breaks its budgets: 0.0 is within, 0.5 is half as much again as allowed.
 
-        Infinite for one that is refused because the predictor knows nothing of it.
+        What is too much on several devices is added. Infinite for a candidate that is refused because a predictor knows
+        nothing of it.
         """
-        prediction = self.scorer.predict(candidate)
-        latency_ms = prediction.latency_ms
-        if self.in_domain_only and not prediction.in_domain:
+        found = self.predict(candidate)
+        if any(device in self.knowing and not prediction.in_domain for device, prediction in found.items()):
             return math.inf
-        self.fastest_ms = min(self.fastest_ms, latency_ms)
-        over = 0.0 if self.max_latency_ms is None else max(0.0, latency_ms / self.max_latency_ms - 1)
+        over = 0.0
+        for device, prediction in found.items():
+            self.fastest_ms[device] = min(self.fastest_ms.get(device, math.inf), prediction.latency_ms)
+            if self.max_latency_ms is not None:
+                over += max(0.0, prediction.latency_ms / self.max_latency_ms - 1)
         if self.max_size_mb is not None:
             size_mb = self.scorer.size_mb(candidate)
             self.smallest_mb = min(self.smallest_mb, size_mb)
@@ -99,7 +121,7 @@ class Budget:
         A step changes up to three random choices and is kept if the candidate breaks the budgets less. Each step
         costs one prediction.
         """
-        joint, here, over = self.scorer.joint, start, self.excess(start)
+        joint, here, over = self.joint, start, self.excess(start)
         for _ in range(max_steps):
             if over == 0 and is_wanted(here):
                 return here
@@ -118,8 +140,8 @@ class Budget:
     ) -> Candidate | None:
         """A candidate within the budgets that was not seen, near `start` first, then anywhere; else None."""
         for attempt in range(max_starts):
-            origin = start if attempt == 0 and start is not None else self.scorer.joint.sample(rng)
-            if self.scorer.joint.accepts(origin):
+            origin = start if attempt == 0 and start is not None else self.joint.sample(rng)
+            if self.joint.accepts(origin):
                 found = self.descend(origin, rng, is_wanted=lambda candidate: candidate not in seen)
                 if found is not None:
                     return found
@@ -134,26 +156,30 @@ class Budget:
         """
         if self.max_latency_ms is None and self.max_size_mb is None:
             return
-        if not self.scorer.predictors:
+        if not all(scorer.predictors for scorer in self.scorers.values()):
             raise ConfigError("a budget needs a latency predictor; calibrate the device first")
         if self.find(self.smallest(), rng, seen=()) is not None:
             return
-        parts = []
-        if self.max_latency_ms is not None:
-            parts.append(
-                f"latency: asked for {self.max_latency_ms:g} ms, fastest seen {self.fastest_ms:.4g} ms (predicted)"
-            )
+        parts = [] if self.max_latency_ms is None else [self._too_slow(self.max_latency_ms)]
         if self.max_size_mb is not None:
             parts.append(f"size: asked for {self.max_size_mb:g} MB, smallest seen {self.smallest_mb:.4g} MB")
-        name = self.scorer.joint.space.name
+        name = self.joint.space.name
         raise InfeasibleBudgetError(
             f"no candidate of space {name!r} meets the budget; {'; '.join(parts)}. Raise the limit or change --space"
         )
 
+    def _too_slow(self, limit_ms: float) -> str:
+        """What was asked for, and the best that was seen on the devices to blame; on all, if each alone would do."""
+        seen = {device: self.fastest_ms.get(device, math.inf) for device in self.scorers}
+        blamed = [device for device, fastest_ms in seen.items() if fastest_ms > limit_ms] or list(seen)
+        on = {device: f" on {device}" if len(seen) > 1 else "" for device in blamed}
+        best = ", ".join(f"fastest seen{on[device]} {seen[device]:.4g} ms (predicted)" for device in blamed)
+        return f"latency: asked for {limit_ms:g} ms, {best}"
+
     def smallest(self) -> Candidate:
-        """The cheapest architecture at the precision that makes it fastest."""
-        joint = self.scorer.joint
+        """The cheapest architecture at the precision that makes it fastest; on several devices, by the product."""
+        joint = self.joint
         architecture = joint.space.smallest()
         values = dict(architecture) | {c.label: c.options[-1] for c in joint.choices[len(joint.space.choices) :]}
         options = [joint.candidate(values | {"precision": precision}) for precision in joint.precisions]
-        return min(options, key=lambda candidate: self.scorer.predict(candidate).latency_ms)
+        return min(options, key=lambda candidate: math.prod(p.latency_ms for p in self.predict(candidate).values()))

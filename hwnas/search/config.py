@@ -20,15 +20,15 @@ class SearchConfig:
     """What to search for, and with how much effort.
 
     Attributes:
-        devices: names or aliases of the target devices.
-        space: name of the search space; None takes the one that the device's predictor covers best.
+        devices: names or aliases of the target devices, each once.
+        space: name of the search space; None takes the one that the first device's predictor covers best.
         task: name of the task.
         data: the task's data folder or file, where it needs one.
         n_trials: evaluations of candidates; None: 300, or as many as `time_s` allows.
         time_s: seconds for everything, calibration and finishing included; None: no limit.
-        max_latency_ms: hard limit of the predicted latency; checked before anything is trained.
+        max_latency_ms: hard limit of the predicted latency on each device; checked before anything is trained.
         max_size_mb: hard limit of the weights' size at the candidate's precision, in 1e6 bytes.
-        precisions: which of the device's precisions to search; None: all.
+        precisions: which precisions to search; each device must have them; None: all that they have in common.
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
         storage: Optuna storage URL; None: a journal file in the run folder.
@@ -60,10 +60,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if not self.devices:
             raise ConfigError("a search needs a device; pass --device NAME, and see `hwnas devices`")
-        if len(self.devices) > 1:
-            raise ConfigError(
-                f"this version searches for one device at a time, got {', '.join(self.devices)}; search once for each"
-            )
+        if twice := sorted({name for name in self.devices if self.devices.count(name) > 1}):
+            raise ConfigError(f"a search names each device once, got {', '.join(twice)} more than once; leave it out")
         if self.sampler not in SAMPLERS:
             guess = nearest(self.sampler, SAMPLERS)
             hint = f" Did you mean {guess!r}?" if guess else ""

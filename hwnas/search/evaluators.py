@@ -11,19 +11,17 @@ from hwnas.core.task import Task
 from hwnas.elastic.space import ElasticSpace
 from hwnas.elastic.supernet import Supernet
 from hwnas.elastic.train import Progress, load_supernet, train_supernet
-from hwnas.measure.board import flags_of
-from hwnas.runtimes.cpu_flags import needs_reduced_range
 from hwnas.search.effort import Effort
 from hwnas.search.events import Listener
 from hwnas.search.finish import NetworkSource
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.setup import Setup
+from hwnas.search.targets import Targets
 
 __all__ = ["make_evaluators"]
 
 
 def make_evaluators(
-    folder: RunFolder, setup: Setup, effort: Effort, listener: Listener
+    folder: RunFolder, targets: Targets, effort: Effort, listener: Listener
 ) -> tuple[Evaluator, NetworkSource]:
     """Who compares candidates, and who gives the networks that are finished; a supernet is trained on the way.
 
@@ -31,7 +29,7 @@ def make_evaluators(
         TrainingError: the supernet's loss is not finite.
         RunFolderError: the supernet in the run folder is damaged, or of another search.
     """
-    seed = folder.config.seed
+    seed, setup = folder.config.seed, targets.first
     if not isinstance(setup.space, ElasticSpace):
         home = folder.path / "trained"
         alone = TrainedEvaluator(setup.space, setup.task, epochs=effort.epochs_alone, seed=seed, folder=home)
@@ -42,19 +40,18 @@ def make_evaluators(
     small = setup.task.shrunk(effort.shrink)
     _train(net, folder, setup.space, small, effort, listener)
     load_supernet(net, folder.path)
-    cheap, whole = (_evaluator(net, setup, task, effort) for task in (small, setup.task))
+    cheap, whole = (_evaluator(net, targets, task, effort) for task in (small, setup.task))
     return cheap, whole
 
 
-def _evaluator(net: Supernet, setup: Setup, task: Task, effort: Effort) -> SupernetEvaluator:
-    saturates = setup.device.can_be_measured and needs_reduced_range(flags_of(setup.device))
+def _evaluator(net: Supernet, targets: Targets, task: Task, effort: Effort) -> SupernetEvaluator:
     return SupernetEvaluator(
         net,
-        setup.space.largest(),
+        targets.first.space.largest(),
         task,
-        multiple=setup.device.channel_multiple,
+        multiple=targets.joint.multiple,
         limit=effort.validation_limit,
-        weight_bits=7 if saturates else 8,
+        weight_bits=7 if targets.saturates else 8,
     )
 
 

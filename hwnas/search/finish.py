@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from hwnas.core.runtime import Runtime
 from hwnas.core.task import Split, Task
 from hwnas.elastic.data import batch_for, batches, device_of
 from hwnas.errors import RunFolderError, SchemaError
-from hwnas.export.bundle import MANIFEST, SCHEMA, evaluate_file, export_bundle
+from hwnas.export.bundle import MANIFEST, SCHEMA, artifacts_of, evaluate_file, export_bundle
 from hwnas.export.verify import verify_file
 from hwnas.search.loop import costs_of
 from hwnas.search.study import Evaluated
@@ -61,25 +62,60 @@ class Finished:
 
 
 def finishing_order(records: Sequence[Evaluated], count: int) -> list[Evaluated]:
-    """The front's candidates, `count` evenly spread ones first, then the rest of it, then what lies just behind it.
+    """The fronts' candidates, `count` evenly spread ones first, then the rest of them, then what lies just behind.
 
-    Of candidates with one and the same latency (cells that are mirror images, say) only the most accurate counts.
+    Devices take turns, each with its own front; a candidate that is on several counts once. Of candidates with one and
+    the same latency (cells that are mirror images, say) only the most accurate counts.
     """
+    worked = [record for record in records if record.accuracy is not None]
+    fronts = {device: _layers(worked, device, 3 * count) for device in (worked[0].latency_ms if worked else ())}
+    chosen = _share_out({device: layers[0] for device, layers in fronts.items()}, count)
+    rest = []
+    for device, (front, *layers) in fronts.items():
+        spread = [[*_spread(layer, device, count), *layer] for layer in layers]
+        rest.append(_first_met([*front, *chain.from_iterable(spread)]))
+    return _first_met([*_in_turn(list(chosen.values())), *_in_turn(rest)])
+
+
+def _layers(records: Sequence[Evaluated], device: str, least: int) -> list[list[Evaluated]]:
+    """The front of a device, the front of what is left, and so on, until they hold `least` candidates."""
     best: dict[float, Evaluated] = {}
     for record in records:
-        if record.accuracy is not None:
-            place = float(f"{record.latency_ms:.6g}")
-            best[place] = max(best.get(place, record), record, key=lambda r: (r.accuracy or 0.0, -r.number))
-    rest = list(best.values())
-    order: list[Evaluated] = []
-    while rest and len(order) < 3 * count:
-        keep = is_non_dominated(costs_of(rest))
-        layer = [record for record, ok in zip(rest, keep, strict=True) if ok]
+        place = float(f"{record.latency_ms[device]:.6g}")
+        best[place] = max(best.get(place, record), record, key=lambda r: (r.accuracy or 0.0, -r.number))
+    rest, layers = list(best.values()), list[list[Evaluated]]()
+    while rest and sum(len(layer) for layer in layers) < least:
+        keep = is_non_dominated(costs_of(rest, device))
+        layers.append([record for record, ok in zip(rest, keep, strict=True) if ok])
         rest = [record for record, ok in zip(rest, keep, strict=True) if not ok]
-        chosen = set(spread_out(costs_of(layer), count))
-        order += [layer[index] for index in sorted(chosen)]
-        order += [record for index, record in enumerate(layer) if index not in chosen]
-    return order
+    return layers
+
+
+def _spread(layer: Sequence[Evaluated], device: str, count: int) -> list[Evaluated]:
+    return [layer[index] for index in sorted(spread_out(costs_of(layer, device), count))]
+
+
+def _share_out(fronts: Mapping[str, list[Evaluated]], count: int) -> dict[str, list[Evaluated]]:
+    """What is chosen of each front, so that it is `count` candidates together: the devices take one more in turn."""
+    chosen: dict[str, list[Evaluated]] = {device: [] for device in fronts}
+    for share in range(1, count + 1):
+        for device, front in fronts.items():
+            if len({record.number for found in chosen.values() for record in found}) < count:
+                chosen[device] = _spread(front, device, share)
+    return chosen
+
+
+def _in_turn(orders: Sequence[Sequence[Evaluated]]) -> list[Evaluated]:
+    """The first of each, the second of each, and so on."""
+    return _first_met([record for turn in zip_longest(*orders) for record in turn if record is not None])
+
+
+def _first_met(records: Iterable[Evaluated]) -> list[Evaluated]:
+    """Each candidate once."""
+    found: dict[int, Evaluated] = {}
+    for record in records:
+        found.setdefault(record.number, record)
+    return list(found.values())
 
 
 @dataclass
@@ -90,6 +126,7 @@ class Finisher:
         source: trained networks.
         task: its test split is read here, and nowhere else.
         runtime: exports and runs.
+        others: further runtimes, each of which exports and runs a file of its own.
         folder: the run folder.
         cpu_flags: of the target's CPU.
         seed: of fine-tuning.
@@ -106,6 +143,7 @@ class Finisher:
     seed: int
     learning_rate: float = 2e-3
     teacher_shrink: int = 1
+    others: tuple[Runtime, ...] = ()
     _small: dict[int, Task] = field(default_factory=dict)
     _logits: Tensor | None = None
     _has_teacher: bool = False
@@ -149,6 +187,7 @@ class Finisher:
             precision=precision,
             folder=self.folder,
             cpu_flags=self.cpu_flags,
+            others=self.others,
             extra={
                 "fine_tuning": {
                     "epochs": tuned.epochs,
@@ -159,7 +198,7 @@ class Finisher:
                     "seed": self.seed,
                 }
             },
-            read_accuracy=lambda path: self._accuracies(path, precision, start),
+            read_accuracy=lambda path, runtime: self._accuracies(path, runtime, precision, start),
         )
         return self._finished(candidate, manifest)
 
@@ -206,16 +245,14 @@ class Finisher:
             stop_after_s=stop_after_s,
         )
 
-    def _accuracies(self, path: Path, precision: str, start: float) -> dict[str, Any]:
+    def _accuracies(self, path: Path, runtime: Runtime, precision: str, start: float) -> dict[str, Any]:
         """Accuracy of the file on both splits, as blocks of the manifest."""
         found = {}
         for name, split in (("validation", self.task.validation), ("test", self.task.test)):
-            found[name] = self._accuracy(path, name, split, precision, start).to_json()
+            value = evaluate_file(path, runtime, split, self.task.preprocessing, 1)
+            seconds = time.monotonic() - start
+            found[name] = Evaluation(value, len(split), name, precision, "deployed-file", seconds).to_json()
         return found
-
-    def _accuracy(self, path: Path, name: str, split: Split, precision: str, start: float) -> Evaluation:
-        value = evaluate_file(path, self.runtime, split, self.task.preprocessing, 1)
-        return Evaluation(value, len(split), name, precision, "deployed-file", time.monotonic() - start)
 
     def _finished(self, candidate: Candidate, manifest: dict[str, Any]) -> Finished:
         blocks = manifest["accuracy"]
@@ -229,7 +266,8 @@ class Finisher:
             return None
         try:
             manifest = read_json(path, schema=SCHEMA)
-            verify_file(inside(self.folder, manifest["artifact"]["path"]), manifest["artifact"]["sha256"])
+            for artifact in artifacts_of(manifest):
+                verify_file(inside(self.folder, artifact["path"]), artifact["sha256"])
             return self._finished(candidate, manifest)
         except (RunFolderError, SchemaError, KeyError, TypeError):
             return None  # half-made or damaged: made again

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry, MeasuredLatency
 from hwnas.core.measurement import Measurement
 from hwnas.core.pareto import hypervolume_2d, is_clearly_dominated
+from hwnas.core.predictor import Prediction
 from hwnas.errors import MeasurementError
+from hwnas.export.bundle import artifacts_of, facts_for
 from hwnas.measure.board import reached
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.search.budget import Budget
@@ -19,6 +21,7 @@ from hwnas.search.events import Listener
 from hwnas.search.finish import Finished
 from hwnas.search.setup import THREADS, Setup
 from hwnas.search.study import Evaluated
+from hwnas.search.targets import Targets
 
 __all__ = ["assemble", "measure_finished", "still_wanted"]
 
@@ -27,23 +30,29 @@ Pairs = Sequence[tuple[Evaluated, Finished]]
 
 
 def still_wanted(finished: Pairs) -> list[tuple[Evaluated, Finished]]:
-    """Those that are not clearly worse than a faster one, by predicted latency and validation accuracy."""
-    latency_ms = np.array([record.latency_ms for record, _ in finished])
+    """Those that are, on some device, not clearly worse than a faster one: by prediction and validation accuracy."""
+    devices = finished[0][0].latency_ms if finished else ()
+    latency_ms = [np.array([record.latency_ms[device] for record, _ in finished]) for device in devices]
     return [pair for pair, keep in zip(finished, _kept(latency_ms, finished), strict=True) if keep]
 
 
-def _kept(latency_ms: NDArray[np.float64], finished: Pairs) -> NDArray[np.bool_]:
+def _kept(latency_ms: Sequence[NDArray[np.float64]], finished: Pairs) -> NDArray[np.bool_]:
     """A front of finished models leaves out what is clearly beaten on the validation split, and keeps what is not.
+
+    Latencies are given for each device; beaten is what is on all of them.
 
     The test split decides nothing: it is only reported.
     """
     accuracy = np.array([made.validation.accuracy for _, made in finished])
     n = finished[0][1].validation.n if finished else 1
-    return np.asarray(~is_clearly_dominated(latency_ms, accuracy, n))
+    kept = [~is_clearly_dominated(of_device, accuracy, n) for of_device in latency_ms]
+    return np.asarray(np.array(kept, dtype=bool).reshape(len(kept), len(finished)).any(axis=0))
 
 
-def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: Listener) -> dict[str, Measurement]:
-    """Measure the files where the device can be reached: id -> measurement; what failed is left out and said."""
+def measure_finished(
+    finished: Pairs, setup: Setup, folder: Path, listener: Listener, *, phase: str = "measure"
+) -> dict[str, Measurement]:
+    """Measure the files on a device, where it can be reached: id -> measurement; what failed is left out and said."""
     if not setup.device.can_be_measured or not finished:
         return {}
     try:
@@ -54,13 +63,13 @@ def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: List
     items = [
         MeasureItem(
             made.candidate,
-            folder / made.manifest["artifact"]["path"],
+            folder / facts_for(made.manifest, setup.runtime.name)["artifact"]["path"],
             made.candidate.compression.precision,
             tuple(setup.task.input_shape),
         )
         for _, made in finished
     ]
-    listener.phase("measure", len(items))
+    listener.phase(phase, len(items))
     shown = 0
 
     def on_progress(done: int, total: int) -> None:
@@ -88,53 +97,65 @@ def measure_finished(finished: Pairs, setup: Setup, folder: Path, listener: List
 
 def assemble(
     finished: Pairs,
-    measured: Mapping[str, Measurement],
+    measured: Mapping[str, Mapping[str, Measurement]],
     budget: Budget,
-    setup: Setup,
-    reference: tuple[float, float],
+    targets: Targets,
+    reference: Mapping[str, tuple[float, float]],
     *,
     seed: int,
 ) -> Front:
-    """The front of the finished models: by measured latency where there is one, and by the accuracy of the file."""
-    device = setup.device.name
-    models = [_model(made, budget, device, measured.get(made.candidate.id)) for _, made in finished]
-    latency_ms = np.array([model.latency_ms for model in models])
+    """The front of the finished models: by measured latency where there is one, and by the accuracy of the file.
+
+    Args:
+        measured: device -> id -> measurement.
+        reference: device -> the bad corner of its hypervolume.
+    """
+    models = [_model(made, budget, targets.devices, measured) for _, made in finished]
+    latency_ms = [np.array([model.latency[device].best_ms for model in models]) for device in targets.devices]
     kept = [model for model, keep in zip(models, _kept(latency_ms, finished), strict=True) if keep]
-    costs = np.array([(model.latency_ms, 1 - model.accuracy) for model in kept]).reshape(-1, 2)
-    inside = costs[(costs <= np.asarray(reference)).all(axis=1)]
     return Front(
-        task=setup.task.name,
-        space=setup.space.name,
+        task=targets.first.task.name,
+        space=targets.first.space.name,
         seed=seed,
-        devices=(device,),
-        reference_point={device: reference},
-        hypervolume={device: hypervolume_2d(inside, np.asarray(reference))},
+        devices=targets.devices,
+        reference_point=dict(reference),
+        hypervolume={device: _area(kept, device, reference[device]) for device in targets.devices},
         models=tuple(kept),
     )
 
 
-def _model(made: Finished, budget: Budget, device: str, measurement: Measurement | None) -> FrontModel:
-    prediction = budget.scorer.predict(made.candidate)
-    artifact = made.manifest["artifact"]
-    entry = LatencyEntry(
+def _area(models: Sequence[FrontModel], device: str, reference: tuple[float, float]) -> float:
+    costs = np.array([(model.latency[device].best_ms, 1 - model.accuracy) for model in models]).reshape(-1, 2)
+    return hypervolume_2d(costs[(costs <= np.asarray(reference)).all(axis=1)], np.asarray(reference))
+
+
+def _model(
+    made: Finished, budget: Budget, devices: Sequence[str], measured: Mapping[str, Mapping[str, Measurement]]
+) -> FrontModel:
+    promised, artifact = budget.predict(made.candidate), made.manifest["artifact"]
+    seen = {device: measured.get(device, {}).get(made.candidate.id) for device in devices}
+    return FrontModel(
+        id=made.candidate.id,
+        architecture=made.candidate.architecture,
+        compression=made.candidate.compression,
+        accuracy_detail=made.test,
+        latency={device: _entry(promised[device], seen[device]) for device in devices},
+        energy_mj={device: None if one is None else one.energy_mj for device, one in seen.items()},
+        macs=made.manifest["macs"],
+        params=made.manifest["params"],
+        size_bytes=artifact["size_bytes"],
+        artifacts={a["format"]: Artifact(a["path"], a["sha256"]) for a in artifacts_of(made.manifest)},
+    )
+
+
+def _entry(prediction: Prediction, measurement: Measurement | None) -> LatencyEntry:
+    return LatencyEntry(
         predicted=prediction.latency_ms,
         low=prediction.low_ms,
         high=prediction.high_ms,
         in_domain=prediction.in_domain,
         predictor=prediction.predictor,
         measured=None if measurement is None else _measured(measurement),
-    )
-    return FrontModel(
-        id=made.candidate.id,
-        architecture=made.candidate.architecture,
-        compression=made.candidate.compression,
-        accuracy_detail=made.test,
-        latency={device: entry},
-        energy_mj={device: None if measurement is None else measurement.energy_mj},
-        macs=made.manifest["macs"],
-        params=made.manifest["params"],
-        size_bytes=artifact["size_bytes"],
-        artifacts={artifact["format"]: Artifact(artifact["path"], artifact["sha256"])},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,13 +28,13 @@ FAILURES_BEFORE_STOP = 10  # of the first evaluations; a search in which nothing
 
 @dataclass
 class FrontTracker:
-    """The front of what was evaluated so far.
+    """What was evaluated so far and is on the front of at least one device.
 
     Attributes:
-        reference: (latency in ms, error): the bad corner of the hypervolume.
+        reference: device -> (latency in ms, error): the bad corner of its hypervolume.
     """
 
-    reference: tuple[float, float]
+    reference: Mapping[str, tuple[float, float]]
     records: list[Evaluated] = field(default_factory=list)
 
     def add(self, record: Evaluated) -> None:
@@ -41,19 +42,27 @@ class FrontTracker:
         if record.accuracy is None:
             return
         records = [*self.records, record]
-        self.records = [r for r, keep in zip(records, is_non_dominated(costs_of(records)), strict=True) if keep]
+        kept = np.array([is_non_dominated(costs_of(records, device)) for device in self.reference])
+        self.records = [r for r, on in zip(records, kept.T, strict=True) if on.any()]
 
     @property
     def hypervolume(self) -> float:
-        """Area in ms between the front and the reference point; points beyond it count nothing."""
-        costs = costs_of(self.records)
-        inside = costs[(costs <= np.asarray(self.reference)).all(axis=1)] if len(costs) else costs
-        return hypervolume_2d(inside, np.asarray(self.reference))
+        """Area in ms between the front and the reference point; points beyond it count nothing.
+
+        Of several devices, the geometric mean: a gain of a tenth counts alike on a slow and on a fast one.
+        """
+        areas = [self._area(device) for device in self.reference]
+        return math.prod(areas) ** (1 / len(areas)) if len(areas) > 1 else areas[0]
+
+    def _area(self, device: str) -> float:
+        costs, reference = costs_of(self.records, device), np.asarray(self.reference[device])
+        inside = costs[(costs <= reference).all(axis=1)] if len(costs) else costs
+        return hypervolume_2d(inside, reference)
 
 
-def costs_of(records: list[Evaluated]) -> NDArray[np.float64]:
-    """`n x 2`: predicted latency in ms, error."""
-    rows = [(record.latency_ms, 1 - (record.accuracy or 0.0)) for record in records]
+def costs_of(records: Sequence[Evaluated], device: str) -> NDArray[np.float64]:
+    """`n x 2`: predicted latency in ms on a device, error."""
+    rows = [(record.latency_ms[device], 1 - (record.accuracy or 0.0)) for record in records]
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 
 
@@ -102,7 +111,7 @@ class Loop:
                 break
             seen.add(proposal.candidate)
             record = self.study.tell(
-                proposal, self.budget.scorer.predict(proposal.candidate), self._evaluate(proposal.candidate)
+                proposal, self.budget.predict(proposal.candidate), self._evaluate(proposal.candidate)
             )
             self.tracker.add(record)
             self._check_failures()
@@ -150,7 +159,7 @@ class Loop:
 
     def _anchors(self, number: int, seen: set[Candidate]) -> list[Candidate]:
         """The two ends of the space begin the search, so that the front spans it from the start."""
-        joint = self.budget.scorer.joint
+        joint = self.budget.joint
         if number > 1 or self.study.has_open_trials:
             return []
         values = dict(joint.values(self.budget.smallest()))
@@ -160,7 +169,7 @@ class Loop:
     def _refusal(self, candidate: Candidate, seen: set[Candidate]) -> str | None:
         if candidate in seen:
             return "evaluated before"
-        if not self.budget.scorer.joint.accepts(candidate):
+        if not self.budget.joint.accepts(candidate):
             return "the space does not accept it"
         excess = self.budget.excess(candidate)
         if excess == math.inf:
@@ -168,7 +177,7 @@ class Loop:
         return "over budget" if excess > 0 else None
 
     def _replacement(self, near: Candidate, seen: set[Candidate], rng: np.random.Generator) -> Candidate | None:
-        joint = self.budget.scorer.joint
+        joint = self.budget.joint
         start = near if joint.accepts(near) else None
         found = self.budget.find(start, rng, seen=seen)
         if found is not None:

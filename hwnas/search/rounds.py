@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hwnas.core.front import Front
 from hwnas.core.measurement import MEASUREMENTS, Measurement, write_measurements
-from hwnas.core.predictor import LatencyPredictor
+from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
 from hwnas.export.verify import compare
 from hwnas.latency.calibrate import learn_from
-from hwnas.measure.board import flags_of
 from hwnas.search.config import SearchConfig
 from hwnas.search.describe import Describer
 from hwnas.search.effort import (
@@ -30,9 +30,11 @@ from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
 from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.loop import Loop
+from hwnas.search.per_device import write_each
 from hwnas.search.result import SearchResult
-from hwnas.search.setup import PREDICTORS, THREADS, Setup, freeze
+from hwnas.search.setup import PREDICTORS, THREADS, Setup
 from hwnas.search.study import Evaluated
+from hwnas.search.targets import Targets
 from hwnas.store import write_atomic, write_json
 
 __all__ = ["LEAST_FINISHED", "Rounds"]
@@ -55,21 +57,21 @@ class Rounds:
         source: trained networks.
         loop: of the first round; its budget is replaced in further ones.
         clock: ends further rounds, and fine-tuning.
-        reference: the bad corner of the hypervolume.
+        reference: device -> the bad corner of its hypervolume.
     """
 
     config: SearchConfig
     listener: Listener
-    setup: Setup
+    targets: Targets
     folder: Path
     source: NetworkSource
     loop: Loop
     effort: Effort
     clock: Clock
-    reference: tuple[float, float]
+    reference: Mapping[str, tuple[float, float]]
     _finished: list[tuple[Evaluated, Finished]] = field(default_factory=list)
-    _measured: dict[str, Measurement] = field(default_factory=dict)
-    _latest: dict[str, Measurement] = field(default_factory=dict)
+    _measured: dict[str, dict[str, Measurement]] = field(default_factory=dict)  # device -> id -> measurement
+    _latest: dict[str, dict[str, Measurement]] = field(default_factory=dict)
 
     def run(self, records: Sequence[Evaluated]) -> Front:
         """The front; it is written after each round.
@@ -79,19 +81,21 @@ class Rounds:
         Raises:
             TrainingError, RuntimeExportError: no model at all could be finished.
         """
+        task, (runtime, *others) = self.targets.first.task, self.targets.runtimes
         finisher = Finisher(
             self.source,
-            self.setup.task,
-            self.setup.runtime,
+            task,
+            runtime,
             self.folder,
-            flags_of(self.setup.device),
+            self.targets.cpu_flags,
             self.config.seed,
-            teacher_shrink=finish_factors(self.effort, self.setup.task)[-1],
+            teacher_shrink=finish_factors(self.effort, task)[-1],
+            others=tuple(others),
         )
         front = self._round(finisher, records, self.config.n_front)
         for number in range(2, 2 + MORE_ROUNDS):
             learned = self._learn()
-            if not learned or not self._goes_on():
+            if not learned or not self._goes_on(learned):
                 break
             records = self._search_on(learned, number)
             front = self._round(finisher, records, max(2, self.config.n_front // 2))
@@ -103,30 +107,35 @@ class Rounds:
         order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
         order = [record for record in order if record.candidate not in done]
         finished = self._finish(finisher, order, wanted)
-        self._latest = measure_finished(finished, self.setup, self.folder, self.listener)
-        write_measurements(self.folder / MEASUREMENTS, self._latest.values())
+        self._latest = {
+            setup.device.name: measure_finished(
+                finished, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
+            )
+            for setup in self.targets.setups
+        }
+        for device, found in self._latest.items():
+            write_measurements(self.folder / MEASUREMENTS, found.values())
+            self._measured[device] = self._measured.get(device, {}) | found
         self._finished += finished
-        self._measured |= self._latest
         front = assemble(
-            self._finished, self._measured, self.loop.budget, self.setup, self.reference, seed=self.config.seed
+            self._finished, self._measured, self.loop.budget, self.targets, self.reference, seed=self.config.seed
         )
         write_json(self.folder / "front.json", front.to_json())
         SearchResult(self.folder, front).report()
         return front
 
-    def _learn(self) -> dict[str, LatencyPredictor]:
-        """Predictors that learned from the models measured last; the front is written already."""
-        if not self._latest:
+    def _learn(self) -> dict[str, Mapping[str, LatencyPredictor]]:
+        """Predictors of each device that learned from the models measured last; the front is written already."""
+        found = {setup.device.name: self._learn_of(setup) for setup in self.targets.setups}
+        return {device: learned for device, learned in found.items() if learned}
+
+    def _learn_of(self, setup: Setup) -> Mapping[str, LatencyPredictor]:
+        measured = list(self._latest[setup.device.name].values())
+        if not measured:
             return {}
-        setup = self.setup
         try:
             learned, said = learn_from(
-                setup.device,
-                setup.space,
-                setup.task,
-                list(self._latest.values()),
-                threads=THREADS,
-                seed=self.config.seed,
+                setup.device, setup.space, setup.task, measured, threads=THREADS, seed=self.config.seed
             )
         except MeasurementError as error:
             learned, said = {}, [f"nothing is learned from the measured models: {error}"]
@@ -134,45 +143,58 @@ class Rounds:
             self.listener.note(sentence)
         return learned
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, devices: Iterable[str]) -> bool:
         """Whether too many of the models measured last missed their intervals, and there is time for another round."""
-        found = [
-            compare(self.loop.budget.scorer.predict(measurement.candidate), measurement)
-            for measurement in self._latest.values()
-            if measurement.stable is not False
-        ]
-        missed = [check for check in found if not check.kept]
-        if len(missed) <= (1 - KEPT_SHARE) * len(found):
+        missed = [said for device in devices if (said := self._missed(device))]
+        if not missed:
             return False
         left_s = self.clock.left_s
         more = left_s is None or left_s >= _LEAST_LEFT_S
         then = "the search goes on with what was learned" if more else "no time is left; the next search knows"
-        self.listener.note(f"{len(missed)} of {len(found)} models are not as fast as predicted: {then}")
+        self.listener.note(f"{', '.join(missed)}: {then}")
         return more
 
-    def _search_on(self, learned: dict[str, LatencyPredictor], number: int) -> list[Evaluated]:
+    def _missed(self, device: str) -> str:
+        """How many of a device's models were not as fast as promised, in words; empty if few enough."""
+        scorer = self.loop.budget.scorers[device]
+        found = [
+            compare(scorer.predict(measurement.candidate), measurement)
+            for measurement in self._latest[device].values()
+            if measurement.stable is not False
+        ]
+        missed = [check for check in found if not check.kept]
+        if len(missed) <= (1 - KEPT_SHARE) * len(found):
+            return ""
+        return f"{len(missed)} of {len(found)} models are not as fast as predicted{self._on(device)}"
+
+    def _on(self, device: str) -> str:
+        return f" on {device}" if len(self.targets.setups) > 1 else ""
+
+    def _search_on(self, learned: Mapping[str, Mapping[str, LatencyPredictor]], number: int) -> list[Evaluated]:
         """More trials by the new predictors, and all records as they see them."""
-        freeze(learned, self.folder / f"{PREDICTORS}-{number}")
-        scorer = self.loop.budget.scorer.learned(learned, kept=[made.candidate for _, made in self._finished])
+        self.targets.freeze(learned, self.folder / f"{PREDICTORS}-{number}")
+        kept = [made.candidate for _, made in self._finished]
+        before = self.loop.budget.scorers
+        scorers = {device: scorer.learned(learned.get(device, {}), kept=kept) for device, scorer in before.items()}
         study, share = self.loop.study, self.clock.share(SEARCH_SHARE)
         more = max(1, round(MORE_TRIALS * study.n_worked))
         self.listener.phase("search on", study.n_worked + more)
         deadline = Clock.starting_now(share).end_s
-        budget = replace(self.loop.budget, scorer=scorer)
-        study.describe_by(Describer(budget))
+        budget = replace(self.loop.budget, scorers=scorers)
+        study.describe_by(Describer(budget).by_device())
         self.loop = replace(self.loop, budget=budget, n_trials=study.n_worked + more, deadline_s=deadline)
         with threads_for(self.effort.batch_macs):
             records = self.loop.run()
-        found = [(record, scorer.predict(record.candidate)) for record in records]
-        return [replace(record, latency_ms=p.latency_ms, in_domain=p.in_domain) for record, p in found]
+        return [_as_predicted(record, budget.predict(record.candidate)) for record in records]
 
     def _as_measured(self, record: Evaluated) -> Evaluated:
-        measured = self._measured.get(record.candidate.id)
-        return record if measured is None else replace(record, latency_ms=measured.percentile_ms(10))
+        measured = {device: found.get(record.candidate.id) for device, found in self._measured.items()}
+        seen = {device: one.percentile_ms(10) for device, one in measured.items() if one is not None}
+        return replace(record, latency_ms={**record.latency_ms, **seen})
 
     def _finish(self, finisher: Finisher, order: Sequence[Evaluated], wanted: int) -> list[tuple[Evaluated, Finished]]:
         """Finish `wanted` candidates, then up to half as many more until three quarters of them are on the front."""
-        clock, effort, joint = self.clock, self.effort, self.loop.budget.scorer.joint
+        clock, effort, joint = self.clock, self.effort, self.loop.budget.joint
         self.listener.phase("finish", wanted)
         finished: list[tuple[Evaluated, Finished]] = []
         first: TrainingError | RuntimeExportError | None = None
@@ -209,14 +231,22 @@ class Rounds:
         return finished
 
 
+def _as_predicted(record: Evaluated, found: Mapping[str, Prediction]) -> Evaluated:
+    return replace(
+        record,
+        latency_ms={device: prediction.latency_ms for device, prediction in found.items()},
+        in_domain={device: prediction.in_domain for device, prediction in found.items()},
+    )
+
+
 def _write_trials(folder: Path, records: Sequence[Evaluated]) -> None:
     """What the report draws behind the front; the study itself stays in the journal."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "id": record.candidate.id,
-            "latency_ms": record.latency_ms,
+            "latency_ms": write_each(record.latency_ms),
             "accuracy": record.accuracy,
-            "in_domain": record.in_domain,
+            "in_domain": write_each(record.in_domain),
         }
         for record in records
         if record.accuracy is not None

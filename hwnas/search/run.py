@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +22,13 @@ from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, plan_effort
 from hwnas.search.evaluators import make_evaluators
 from hwnas.search.events import Listener, Silent
 from hwnas.search.loop import FrontTracker, Loop
+from hwnas.search.per_device import write_each
 from hwnas.search.result import SearchResult
 from hwnas.search.rounds import Rounds
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.setup import PREDICTORS, Setup, find_parts, find_predictor_set, freeze, within_domain
+from hwnas.search.setup import PREDICTORS, Setup
 from hwnas.search.study import SearchStudy
+from hwnas.search.targets import Predictors, Targets, find_targets
 from hwnas.store import read_front
 
 __all__ = ["SearchResult", "run_search"]
@@ -67,57 +70,60 @@ class _Run:
         if folder is not None:
             self.config = folder.config
         clock = Clock.starting_now(self.config.time_s)
-        setup = find_parts(self.config, self.given_space, self.given_task)
+        targets = find_targets(self.config, self.given_space, self.given_task)
         kept = None if folder is None else folder.path / PREDICTORS
-        predictors = find_predictor_set(setup, kept, self.config.seed, self.listener)
+        predictors = targets.find_predictors(kept, self.config.seed, self.listener)
         if not self.config.allow_out_of_domain:
-            setup = within_domain(setup, predictors, seed=self.config.seed)
-        budget = self._budget(setup, predictors)
+            targets = targets.within_domain(predictors, seed=self.config.seed)
+        budget = self._budget(targets, predictors)
         if folder is None:
             folder = RunFolder.open(self.config, label=_label(self.config))
         with folder.locked():
             self.config = folder.config
-            freeze(predictors, folder.path / PREDICTORS)
-            ids = {precision: predictor.card.id for precision, predictor in predictors.items()}
-            folder.check_same({**setup.facts(), "predictors": ids})
-            if folder.is_finished and self._has_all_trials(folder, setup):
+            targets.freeze(predictors, folder.path / PREDICTORS)
+            ids = {name: {p: predictor.card.id for p, predictor in of.items()} for name, of in predictors.items()}
+            folder.check_same({**targets.facts(), "predictors": write_each(ids)})
+            if folder.is_finished and self._has_all_trials(folder, targets):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
                 return SearchResult(folder.path, read_front(folder.path))
-            for line in _opening(setup, predictors, folder.path):
+            for line in _opening(targets, predictors, folder.path):
                 self.listener.note(line)
-            front = self._search(folder, setup, budget, clock)
+            front = self._search(folder, targets, budget, clock)
         self.listener.done()
         return SearchResult(folder.path, front)
 
-    def _budget(self, setup: Setup, predictors: dict[str, LatencyPredictor]) -> Budget:
-        budget = Budget(Scorer(setup.joint, predictors), self.config.max_latency_ms, self.config.max_size_mb)
-        budget.in_domain_only = setup.in_domain_only
+    def _budget(self, targets: Targets, predictors: Predictors) -> Budget:
+        joint = targets.joint
+        scorers = {device: Scorer(joint, found) for device, found in predictors.items()}
+        budget = Budget(scorers, self.config.max_latency_ms, self.config.max_size_mb, targets.knowing)
         budget.require_feasible(np.random.default_rng(self.config.seed))
         return budget
 
-    def _study(self, folder: RunFolder, setup: Setup, budget: Budget | None = None) -> SearchStudy:
+    def _study(self, folder: RunFolder, targets: Targets, budget: Budget | None = None) -> SearchStudy:
         return SearchStudy(
-            setup.joint,
+            targets.joint,
+            devices=targets.devices,
             sampler=self.config.sampler,
             seed=self.config.seed,
             journal=folder.journal,
             url=self.config.storage,
             name="hwnas" if self.config.storage is None else f"hwnas-{folder.path.name}",
-            describe=None if budget is None else Describer(budget),
+            describe=None if budget is None else Describer(budget).by_device(),
         )
 
-    def _has_all_trials(self, folder: RunFolder, setup: Setup) -> bool:
+    def _has_all_trials(self, folder: RunFolder, targets: Targets) -> bool:
         wanted = self.config.trials_wanted
-        return wanted is None or self._study(folder, setup).n_worked >= wanted
+        return wanted is None or self._study(folder, targets).n_worked >= wanted
 
-    def _search(self, folder: RunFolder, setup: Setup, budget: Budget, clock: Clock) -> Front:
-        effort = _kept_effort(folder, plan_effort(self.config, setup.joint, setup.task, clock), clock)
-        study = self._study(folder, setup, budget)  # opened first: a damaged study must not cost a training
+    def _search(self, folder: RunFolder, targets: Targets, budget: Budget, clock: Clock) -> Front:
+        first = targets.first
+        effort = _kept_effort(folder, plan_effort(self.config, targets.joint, first.task, clock), clock)
+        study = self._study(folder, targets, budget)  # opened first: a damaged study must not cost a training
         with threads_for(effort.batch_macs):
-            evaluator, source = make_evaluators(folder, setup, effort, self.listener)
+            evaluator, source = make_evaluators(folder, targets, effort, self.listener)
         reference = _reference(budget)
         tracker = FrontTracker(reference)
-        share = clock.share(SEARCH_SHARE if setup.space.weight_shared else 0.8)
+        share = clock.share(SEARCH_SHARE if first.space.weight_shared else 0.8)
         deadline = Clock.starting_now(share).end_s
         self.listener.phase("search", self.config.trials_wanted)
         loop = Loop(
@@ -125,44 +131,56 @@ class _Run:
         )
         with threads_for(effort.batch_macs):
             records = loop.run()
-        rounds = Rounds(self.config, self.listener, setup, folder.path, source, loop, effort, clock, reference)
+        rounds = Rounds(self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference)
         return rounds.run(records)
 
 
 def _label(config: SearchConfig) -> str:
-    parts = [config.devices[0], config.space or "", config.task]
+    parts = [*config.devices, config.space or "", config.task]
     return "-".join(part for part in parts if part).replace("/", "_")
 
 
-def _opening(setup: Setup, predictors: dict[str, LatencyPredictor], path: Path) -> list[str]:
+def _opening(targets: Targets, predictors: Predictors, path: Path) -> list[str]:
     """What the user should know before the search begins."""
-    cards = [predictor.card for predictor in predictors.values()]
-    errors = ", ".join(
-        f"{card.precision} {card.mape * 100:.1f} %" if card.mape is not None else f"{card.precision} unknown"
-        for card in cards
-    )
+    setup, titles = targets.first, [setup.device.title for setup in targets.setups]
     lines = [
-        f"{setup.task.name} on {setup.device.title}: space {setup.space.name}, {setup.space.size:.3g} architectures",
-        f"latency is predicted, {'measured' if cards[0].measured else 'modelled'} source, held-out error {errors}",
+        f"{setup.task.name} on {' and '.join(titles)}: space {setup.space.name}, {setup.space.size:.3g} architectures"
     ]
-    if not setup.in_domain_only:
-        lines.append(
-            f"warning: networks of {setup.space.name} are out of the domain of the predictor; doubt its figures"
-        )
-    elif setup.stages != setup.space.stages:
+    for of_device in targets.setups:
+        lines += _doubts(of_device, predictors[of_device.device.name], len(titles) > 1)
+    if any(of_device.in_domain_only for of_device in targets.setups) and setup.stages != setup.space.stages:
         lines.append(
             "pruning is left out: the device's data hold no pruned networks (--allow-out-of-domain searches it)"
         )
     return [*lines, f"run folder: {path}"]
 
 
-def _reference(budget: Budget) -> tuple[float, float]:
-    """The bad corner: a fifth slower than the largest network at its slowest precision, and guessing."""
-    joint = budget.scorer.joint
+def _doubts(setup: Setup, predictors: Mapping[str, LatencyPredictor], is_one_of_several: bool) -> list[str]:
+    """How well the latency of a device is predicted."""
+    on = f" on {setup.device.name}" if is_one_of_several else ""
+    cards = [predictor.card for predictor in predictors.values()]
+    errors = ", ".join(
+        f"{card.precision} {card.mape * 100:.1f} %" if card.mape is not None else f"{card.precision} unknown"
+        for card in cards
+    )
+    lines = [
+        f"latency{on} is predicted, {'measured' if cards[0].measured else 'modelled'} source, held-out error {errors}",
+    ]
+    if not setup.in_domain_only:
+        lines.append(
+            f"warning: networks of {setup.space.name} are out of the domain of the predictor{on}; doubt its figures"
+        )
+    return lines
+
+
+def _reference(budget: Budget) -> dict[str, tuple[float, float]]:
+    """The bad corner of each device: a fifth slower than the largest network at its slowest precision, and guessing."""
+    joint = budget.joint
     values = dict(joint.values(Candidate(joint.space.largest())))
     largest = [joint.candidate(values | {"precision": precision}) for precision in joint.precisions]
-    slowest_ms = max(budget.scorer.predict(candidate).latency_ms for candidate in largest)
-    return 1.2 * slowest_ms, 1 - 1 / joint.task.n_outputs
+    found = [budget.predict(candidate) for candidate in largest]
+    slowest_ms = {device: max(predictions[device].latency_ms for predictions in found) for device in budget.scorers}
+    return {device: (1.2 * latency_ms, 1 - 1 / joint.task.n_outputs) for device, latency_ms in slowest_ms.items()}
 
 
 def _kept_effort(folder: RunFolder, planned: Effort, clock: Clock) -> Effort:

@@ -26,7 +26,16 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.events import Listener
 from hwnas.search.joint import JointSpace
 
-__all__ = ["PREDICTORS", "THREADS", "Setup", "find_parts", "find_predictor_set", "freeze", "within_domain"]
+__all__ = [
+    "PREDICTORS",
+    "THREADS",
+    "Setup",
+    "find_parts",
+    "find_predictor_set",
+    "freeze",
+    "runtime_of",
+    "within_domain",
+]
 
 THREADS = 1  # of a measured model: what holds still on a shared machine
 CALIBRATION_S = 100.0
@@ -46,6 +55,7 @@ class Setup:
         runtime: exports and runs the files.
         stages: whose channels may be pruned.
         in_domain_only: whether candidates that the predictors know nothing of are refused.
+        multiple: friendly channel multiple of all devices of the search; None: that of `device`.
     """
 
     device: Device
@@ -55,11 +65,13 @@ class Setup:
     runtime: Runtime
     stages: tuple[str, ...] = ()
     in_domain_only: bool = False
+    multiple: int | None = None
 
     @property
     def joint(self) -> JointSpace:
         """Architecture, precision and pruning together."""
-        return JointSpace(self.space, self.task, self.precisions, self.device.channel_multiple, self.stages)
+        multiple = self.device.channel_multiple if self.multiple is None else self.multiple
+        return JointSpace(self.space, self.task, self.precisions, multiple, self.stages)
 
     def facts(self) -> dict[str, Any]:
         """What a resumed search must find again."""
@@ -72,7 +84,7 @@ class Setup:
 
 
 def find_parts(config: SearchConfig, space: SearchSpace | None, task: Task | None) -> Setup:
-    """Look up device, space and task by name (or take them as given) and load the data.
+    """Look up the (first) device, space and task by name (or take them as given) and load the data.
 
     Raises:
         UnknownPluginError: a name is not known; the message holds the nearest one.
@@ -88,10 +100,15 @@ def find_parts(config: SearchConfig, space: SearchSpace | None, task: Task | Non
     if task is None:
         task = load_plugin("task", config.task)(config.data, input_shape=space.input_shape, seed=config.seed)
     assert isinstance(task, Task)
-    # Files for a device that runs another runtime are exported, and checked, as ONNX.
-    name = device.runtime if device.runtime in plugin_names("runtime") else "onnxruntime"
     bound = space.for_task(task)
-    return Setup(device, bound, task, precisions, load_plugin("runtime", name)(), bound.stages)
+    return Setup(device, bound, task, precisions, runtime_of(device), bound.stages)
+
+
+def runtime_of(device: Device) -> Runtime:
+    """The device's own runtime if it is installed as a plugin; files for any other are exported and checked as ONNX."""
+    name = device.runtime if device.runtime in plugin_names("runtime") else "onnxruntime"
+    made: Runtime = load_plugin("runtime", name)()
+    return made
 
 
 def best_space_of(device: Device) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.core.candidate import Candidate
@@ -28,11 +29,13 @@ from hwnas.core.evaluation import Evaluation
 from hwnas.core.predictor import Prediction
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.search.joint import JointSpace
+from hwnas.search.per_device import read_each, write_each
 from hwnas.search.sampler import Describe, HypervolumeSampler
 
 __all__ = ["Evaluated", "Proposal", "SearchStudy"]
 
 NAME = "hwnas"
+_PROMISED = ("latency_ms", "low_ms", "high_ms", "in_domain", "predictor")  # of a prediction, what a trial keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,16 @@ class Evaluated:
     Attributes:
         number: of the Optuna trial.
         candidate: what was evaluated.
-        latency_ms: predicted.
-        in_domain: whether the predictor knows networks like it.
+        latency_ms: predicted, for each device.
+        in_domain: whether the predictor of each device knows networks like it.
         accuracy: fraction 0-1 on the validation split; None if the evaluation failed.
         failure: why it failed; None if it did not.
     """
 
     number: int
     candidate: Candidate
-    latency_ms: float
-    in_domain: bool
+    latency_ms: Mapping[str, float]
+    in_domain: Mapping[str, bool]
     accuracy: float | None
     failure: str | None = None
 
@@ -66,7 +69,7 @@ class Proposal:
 
 
 def make_sampler(name: str, seed: int) -> BaseSampler:
-    """One of Optuna's samplers for two objectives by the name that `SearchConfig.sampler` allows."""
+    """One of Optuna's samplers for several objectives by the name that `SearchConfig.sampler` allows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "tpe":
@@ -110,12 +113,13 @@ def _created_trials(journal: Path) -> int:
 
 
 class SearchStudy:
-    """Ask-and-tell over the joint space; latency in ms is minimised, accuracy maximised.
+    """Ask-and-tell over the joint space; latency in ms on each device is minimised, accuracy maximised.
 
     Args:
         joint: what is searched.
+        devices: whose latencies are the first objectives, in this order.
         sampler: one of `SAMPLERS`.
-        describe: what the sampler "hypervolume" is told; it cannot propose without.
+        describe: what the sampler "hypervolume" is told for each device; it cannot propose without.
         seed: of the proposals.
         journal: the journal file of the run folder.
         url: an Optuna storage URL that is used instead.
@@ -128,25 +132,27 @@ class SearchStudy:
         self,
         joint: JointSpace,
         *,
+        devices: Sequence[str],
         sampler: str,
         seed: int,
         journal: Path,
         url: str | None = None,
         name: str = NAME,
-        describe: Describe | None = None,
+        describe: Mapping[str, Describe] | None = None,
     ) -> None:
-        self.joint, self.sampler, self.seed = joint, sampler, seed
+        self.joint, self.devices, self.sampler, self.seed = joint, tuple(devices), sampler, seed
         self._distributions: dict[str, BaseDistribution] = {
             choice.label: CategoricalDistribution(choice.options) for choice in joint.choices
         }
-        self._own: HypervolumeSampler | None = None
+        self._own: list[HypervolumeSampler] = []
         if describe is not None:
             self.describe_by(describe)
         try:
             with _quiet():
                 storage = _open_journal(journal) if url is None else optuna.storages.get_storage(url)
+                directions = [*[StudyDirection.MINIMIZE] * len(self.devices), StudyDirection.MAXIMIZE]
                 self._study = optuna.create_study(
-                    storage=storage, study_name=name, directions=["minimize", "maximize"], load_if_exists=True
+                    storage=storage, study_name=name, directions=directions, load_if_exists=True
                 )
                 trials = self._study.get_trials(deepcopy=False)
         except Exception as error:
@@ -159,14 +165,23 @@ class SearchStudy:
         self.evaluated = [record for trial in trials if (record := self._record(trial)) is not None]
         self._pending = self._take_up([trial for trial in trials if trial.state == TrialState.RUNNING])
 
-    def describe_by(self, describe: Describe) -> None:
-        """What the sampler "hypervolume" is told from now on; others are told nothing."""
+    def describe_by(self, describe: Mapping[str, Describe]) -> None:
+        """What the sampler "hypervolume" is told of each device from now on; others are told nothing."""
         if self.sampler == "hypervolume":
             # A plain space builds a network to describe it.
             drawn, changed = (512, 128) if self.joint.space.weight_shared else (64, 16)
-            self._own = HypervolumeSampler(
-                describe, space=self._distributions, seed=self.seed, drawn=drawn, changed=changed
-            )
+            self._own = [
+                HypervolumeSampler(
+                    describe[device],
+                    space=self._distributions,
+                    known=number,
+                    learned=len(self.devices),
+                    seed=self.seed,
+                    drawn=drawn,
+                    changed=changed,
+                )
+                for number, device in enumerate(self.devices)
+            ]
 
     def _take_up(self, running: list[FrozenTrial]) -> list[FrozenTrial]:
         """What a killed process left running; a trial that was not even proposed to the end is closed."""
@@ -182,10 +197,9 @@ class SearchStudy:
         if not trial.state.is_finished() or raw is None:
             return None
         candidate = Candidate.from_json(raw)
-        accuracy = trial.values[1] if trial.state == TrialState.COMPLETE else None
-        return Evaluated(
-            trial.number, candidate, raw["latency_ms"], raw["in_domain"], accuracy, trial.user_attrs.get("failure")
-        )
+        accuracy = trial.values[-1] if trial.state == TrialState.COMPLETE else None
+        latency_ms, in_domain = (read_each(raw[name], self.devices) for name in ("latency_ms", "in_domain"))
+        return Evaluated(trial.number, candidate, latency_ms, in_domain, accuracy, trial.user_attrs.get("failure"))
 
     @property
     def n_worked(self) -> int:
@@ -205,7 +219,9 @@ class SearchStudy:
         with _quiet():
             # A fresh generator for each proposal, so that a resumed search goes on as an unbroken one would.
             step = int(np.random.SeedSequence([self.seed, len(self.evaluated)]).generate_state(1)[0])
-            self._study.sampler = self._own or make_sampler(self.sampler, step)
+            # Devices take turns where a proposal is for one of them.
+            own = self._own[len(self.evaluated) % len(self._own)] if self._own else None
+            self._study.sampler = own or make_sampler(self.sampler, step)
             asked = self._study.ask(fixed_distributions=self._distributions)
         return self._proposal(asked._trial_id, asked.number, asked.params)
 
@@ -223,18 +239,14 @@ class SearchStudy:
             self._study._storage.set_trial_user_attr(proposal.trial_id, "rejected", reason)
             self._study.tell(proposal.number, state=TrialState.FAIL)
 
-    def tell(self, proposal: Proposal, prediction: Prediction, result: Evaluation | str) -> Evaluated:
+    def tell(self, proposal: Proposal, predictions: Mapping[str, Prediction], result: Evaluation | str) -> Evaluated:
         """Store an evaluation, or the reason why it failed; it is on disk when this returns."""
-        latency_ms, in_domain = prediction.latency_ms, prediction.in_domain
-        raw = {
-            **proposal.candidate.to_json(),
-            "id": proposal.candidate.id,
-            "latency_ms": latency_ms,
-            "low_ms": prediction.low_ms,
-            "high_ms": prediction.high_ms,
-            "in_domain": in_domain,
-            "predictor": prediction.predictor,
-        }
+        promised = {device: predictions[device] for device in self.devices}
+        latency_ms = {device: p.latency_ms for device, p in promised.items()}
+        in_domain = {device: p.in_domain for device, p in promised.items()}
+        raw = {**proposal.candidate.to_json(), "id": proposal.candidate.id}
+        for name in _PROMISED:
+            raw[name] = write_each({device: getattr(p, name) for device, p in promised.items()})
         storage = self._study._storage
         with _quiet():
             storage.set_trial_user_attr(proposal.trial_id, "hwnas", raw)
@@ -244,7 +256,7 @@ class SearchStudy:
                 record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, None, result)
             else:
                 storage.set_trial_user_attr(proposal.trial_id, "accuracy", result.to_json())
-                self._study.tell(proposal.number, [latency_ms, result.accuracy])
+                self._study.tell(proposal.number, [*latency_ms.values(), result.accuracy])
                 record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, result.accuracy)
         self.evaluated.append(record)
         return record

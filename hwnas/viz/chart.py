@@ -62,8 +62,8 @@ def chart_data(rows: Sequence[FrontRow], trials: Iterable[Mapping[str, Any]] = (
     Args:
         rows: of `front_rows`, fastest first.
         trials: searched candidates, mappings with `latency_ms` (a number, or device -> number), `accuracy`,
-            `in_domain` and `id`; those without finite numbers are left out.
-        device: whose latency is taken from such a mapping.
+            `in_domain` (of one device, or device -> so) and `id`; those without finite numbers are left out.
+        device: whose values are taken from such mappings.
     """
     searched = tuple(point for trial in trials if (point := _searched(trial, device)))
     shown = [p.latency_ms for p in searched] + [row.latency_ms for row in rows]
@@ -110,7 +110,9 @@ def _searched(trial: Mapping[str, Any], device: str) -> Point | None:
         return None
     if not (math.isfinite(latency) and latency > 0 and math.isfinite(accuracy)):
         return None
-    domain = "" if trial.get("in_domain", True) else ", out of domain"
+    inside = trial.get("in_domain", True)
+    inside = inside.get(device, True) if isinstance(inside, Mapping) else inside
+    domain = "" if inside else ", out of domain"
     text = (
         f"searched: {_escape(trial.get('id', '?'))}<br>accuracy {percent(accuracy)} (supernet, validation)"
         f"<br>{ms(latency)} ms predicted{domain}"

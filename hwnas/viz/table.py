@@ -12,7 +12,7 @@ from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry
 from hwnas.core.pareto import is_non_dominated, knee
 from hwnas.errors import ConfigError, InfeasibleBudgetError
 
-__all__ = ["FrontRow", "Pick", "front_rows", "pick"]
+__all__ = ["FrontRow", "Pick", "every_front", "front_rows", "pick"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class FrontRow:
         artifacts: format -> file.
         dominated: whether another model is as fast and more accurate, or as accurate and faster.
         knee: whether it is the model farthest from the line between the two ends of the front.
+        front_of: devices on which no other model dominates it.
+        on_every_front: whether these are all devices of the search, and more than one.
     """
 
     id: str
@@ -43,6 +45,8 @@ class FrontRow:
     artifacts: dict[str, Artifact]
     dominated: bool
     knee: bool
+    front_of: tuple[str, ...]
+    on_every_front: bool
 
     @property
     def latency_ms(self) -> float:
@@ -60,6 +64,7 @@ class FrontRow:
                 ("dominated", self.dominated),
                 ("out of domain", not self.latency.in_domain),
                 ("unstable", measured is not None and measured.stable is False),
+                (every_front(len(self.front_of)), self.on_every_front),
             )
             if holds
         )
@@ -81,11 +86,21 @@ def front_rows(front: Front, device: str | None = None) -> list[FrontRow]:
     keep = np.flatnonzero(is_non_dominated(costs))
     bend = knee(costs[keep])
     chosen = None if bend is None else int(keep[bend])
-    rows = [_row(model, device, dominated=i not in keep, is_knee=i == chosen) for i, model in enumerate(front.models)]
+    kept = {name: set(np.flatnonzero(is_non_dominated(front.costs(name))).tolist()) for name in front.devices}
+    rows = []
+    for i, model in enumerate(front.models):
+        front_of = tuple(name for name in front.devices if i in kept[name])
+        is_shared = len(front_of) == len(front.devices) > 1
+        rows.append(_row(model, device, is_knee=i == chosen, front_of=front_of, is_shared=is_shared))
     return sorted(rows, key=lambda row: (row.latency_ms, row.id))
 
 
-def _row(model: FrontModel, device: str, *, dominated: bool, is_knee: bool) -> FrontRow:
+def every_front(n_devices: int) -> str:
+    """Of a model that is on the front of each device, in words."""
+    return "on both fronts" if n_devices == 2 else f"on all {n_devices} fronts"
+
+
+def _row(model: FrontModel, device: str, *, is_knee: bool, front_of: tuple[str, ...], is_shared: bool) -> FrontRow:
     return FrontRow(
         id=model.id,
         precision=model.compression.precision,
@@ -98,8 +113,10 @@ def _row(model: FrontModel, device: str, *, dominated: bool, is_knee: bool) -> F
         params=model.params,
         size_bytes=model.size_bytes,
         artifacts=dict(model.artifacts),
-        dominated=dominated,
+        dominated=device not in front_of,
         knee=is_knee,
+        front_of=front_of,
+        on_every_front=is_shared,
     )
 
 

@@ -211,7 +211,8 @@ def test_front_as_table_and_as_json(run: Path) -> None:
     table = RUNNER.invoke(app, ["front", str(run)])
     assert table.exit_code == 0
     for model in example_front().models:
-        assert table.stdout.count(model.id) == 2
+        assert table.stdout.count(model.id) == 3  # a row for each device, and it is on both fronts
+    assert "on both fronts, of cpu and jetson-nano: " in table.stdout
     assert all(
         word in table.stdout for word in ("knee", "out of domain", "unstable", "measured", "predicted", "hypervolume")
     )
@@ -219,6 +220,7 @@ def test_front_as_table_and_as_json(run: Path) -> None:
     assert list(json.loads(one.stdout)["devices"]) == ["jetson-nano"]
     both = json.loads(RUNNER.invoke(app, ["front", str(run), "--json"]).stdout)
     assert [row["latency_source"] for row in both["devices"]["cpu"]] == ["measured"] * 8
+    assert all(row["on_every_front"] and row["front_of"] == ["cpu", "jetson-nano"] for row in both["devices"]["cpu"])
 
 
 def test_markup_in_names_is_only_text(tmp_path: Path) -> None:

@@ -3,15 +3,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
+from hwnas.core.task import Task
 from hwnas.errors import ConfigError, HwnasError, RunFolderError, SchemaError
+from hwnas.export.bundle import export_bundle
 from hwnas.export.copy import copy_model, model_ids
+from hwnas.runtimes.onnxruntime import OnnxRuntime
+from hwnas.runtimes.torch_export import Torch
 from hwnas.store import read_json, sha256_of
+from hwnas.testing.networks import small_network
 
 Run = tuple[Path, dict[str, Any]]
 
@@ -113,3 +120,33 @@ def test_a_damaged_run_is_one_clear_error(
     with pytest.raises(error, match=message):
         copy_model(copy, candidate.id, format="onnx", to=tmp_path / "to")
     assert not (tmp_path / "to").exists()
+
+
+def test_the_file_of_another_runtime_is_copied_with_what_is_said_of_it(
+    task: Task, candidate: Candidate, tmp_path: Path
+) -> None:
+    whole = replace(candidate, compression=CompressionPlan("fp32"))
+    manifest = export_bundle(
+        small_network(),
+        whole,
+        task,
+        runtime=OnnxRuntime(),
+        others=(Torch(),),
+        precision="fp32",
+        folder=tmp_path,
+        cpu_flags=frozenset(),
+        read_accuracy=lambda path, runtime: {"read_by": runtime.name, "from": path.name},
+    )
+    assert manifest["accuracy"] == {"read_by": "onnxruntime", "from": "model.onnx"}
+    (other,) = manifest["others"]
+    for format, facts in (("onnx", manifest), ("pt2", other)):
+        copied = copy_model(tmp_path, whole.id, format=format, to=tmp_path / format)
+        assert sorted(path.name for path in (tmp_path / format).iterdir()) == ["manifest.json", f"model.{format}"]
+        assert sha256_of(tmp_path / format / f"model.{format}") == facts["artifact"]["sha256"]
+        assert "others" not in copied
+        assert copied["params"] == manifest["params"]
+        for name in ("input", "runtime", "parity", "accuracy"):
+            assert copied[name] == facts[name]
+    assert copy_model(tmp_path, whole.id, format=None, to=tmp_path / "any")["artifact"]["format"] == "onnx"
+    with pytest.raises(ConfigError, match="no 'tflite' file; allowed: onnx, pt2"):
+        copy_model(tmp_path, whole.id, format="tflite", to=tmp_path / "none")

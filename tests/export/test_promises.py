@@ -189,3 +189,33 @@ def test_the_command_exports_a_bundle_once(run: Path, tmp_path: Path) -> None:
     wrong = RUNNER.invoke(app, [*arguments[:-1], str(tmp_path / "x"), "--format", "tflight"])
     assert wrong.exit_code == 1
     assert "allowed: onnx" in wrong.stderr
+
+
+def test_a_device_is_verified_on_its_own_front_and_measurements(run: Path) -> None:
+    front = read_front(run)
+    models = tuple(
+        replace(
+            model,
+            latency={"jetson-nano": model.latency["cpu"], **model.latency},
+            energy_mj=dict.fromkeys(("jetson-nano", "cpu")),
+        )
+        for model in front.models
+    )
+    both = replace(
+        front,
+        devices=("jetson-nano", "cpu"),
+        models=models,
+        reference_point=dict.fromkeys(("jetson-nano", "cpu"), (1.0, 0.9)),
+        hypervolume=dict.fromkeys(("jetson-nano", "cpu"), 0.1),
+    )
+    write_json(run / "front.json", both.to_json())
+    shown = RUNNER.invoke(app, ["verify", str(run)])
+    assert shown.exit_code == 0
+    assert "latency was not measured" in shown.output  # the first device is not here
+    checks = verify_run(run, find_device("cpu"), seconds_per_model=0.2)
+    assert all(check.latency is not None for check in checks)
+    assert RUNNER.invoke(app, ["pick", str(run), "--device", "jetson"]).exit_code == 0
+    table = RUNNER.invoke(app, ["front", str(run), "--device", "cpu"]).output
+    assert "digits on cpu" in table
+    assert "digits on jetson-nano" not in table
+    assert "on both fronts, of jetson-nano and cpu: " in table

@@ -36,17 +36,20 @@ def plain_space(widths: Sequence[int] = (4, 8, 16), kernels: Sequence[int] = (1,
 
 
 class FakePredictor:
-    """Latency is a tenth of a ms, and a ms for each million multiply-adds; all is in domain up to `known_macs`."""
+    """Latency is a tenth of a ms, and a ms for each million multiply-adds; all is in domain up to `known_macs`.
 
-    def __init__(self, precision: str, known_macs: float = math.inf) -> None:
-        self.precision, self.known_macs, self.asked = precision, known_macs, 0
+    On the device "other" it is a ms for each ten thousand weights instead.
+    """
+
+    def __init__(self, precision: str, known_macs: float = math.inf, device: str = "fake") -> None:
+        self.precision, self.known_macs, self.device, self.asked = precision, known_macs, device, 0
 
     @property
     def card(self) -> Card:
         unknown = dict.fromkeys(("mape", "spearman", "kendall", "within_5", "within_10", "interval_coverage"))
         return Card(
             id=f"fake-{self.precision}",
-            device="fake",
+            device=self.device,
             runtime="none",
             runtime_version=None,
             precision=self.precision,
@@ -70,11 +73,21 @@ class FakePredictor:
         self.asked += len(networks)
         found = []
         for network in networks:
-            latency_ms = (0.1 + network.macs / 1e6) * SPEED[self.precision]
+            work = network.params / 1e4 if self.device == "other" else network.macs / 1e6
+            latency_ms = (0.1 + work) * SPEED[self.precision]
             inside = network.macs <= self.known_macs
             reason = None if inside else "too large"
             found.append(Prediction(latency_ms, latency_ms * 0.9, latency_ms * 1.1, inside, reason, self.card.id))
         return found
+
+
+def scorers_of(joint: JointSpace, devices: Sequence[str], known_macs: float = math.inf) -> dict[str, Scorer]:
+    return {
+        device: Scorer(
+            joint, {precision: FakePredictor(precision, known_macs, device) for precision in joint.precisions}
+        )
+        for device in devices
+    }
 
 
 class FakeEvaluator:
@@ -144,9 +157,16 @@ def make_joint(task_shape: TaskShape) -> Callable[..., JointSpace]:
 
 @pytest.fixture
 def make_budget() -> Callable[..., Budget]:
-    def make(joint: JointSpace, *, known_macs: float = math.inf, **limits: object) -> Budget:
-        predictors = {precision: FakePredictor(precision, known_macs) for precision in joint.precisions}
-        return Budget(Scorer(joint, predictors), **limits)  # type: ignore[arg-type]
+    def make(
+        joint: JointSpace,
+        *,
+        known_macs: float = math.inf,
+        in_domain_only: bool = False,
+        devices: Sequence[str] = ("fake",),
+        **limits: object,
+    ) -> Budget:
+        scorers = scorers_of(joint, devices, known_macs)
+        return Budget(scorers, knowing=frozenset(devices if in_domain_only else ()), **limits)  # type: ignore[arg-type]
 
     return make
 
@@ -163,10 +183,17 @@ def make_predictor() -> type[FakePredictor]:
 
 @pytest.fixture
 def make_study(tmp_path: Path) -> Callable[..., SearchStudy]:
-    def make(joint: JointSpace, *, sampler: str = "tpe", seed: int = 0, name: str = "study.journal") -> SearchStudy:
-        scorer = Scorer(joint, {precision: FakePredictor(precision) for precision in joint.precisions})
-        describe = Describer(Budget(scorer))
-        return SearchStudy(joint, sampler=sampler, seed=seed, journal=tmp_path / name, describe=describe)
+    def make(
+        joint: JointSpace,
+        *,
+        sampler: str = "tpe",
+        seed: int = 0,
+        name: str = "study.journal",
+        devices: Sequence[str] = ("fake",),
+    ) -> SearchStudy:
+        describe = Describer(Budget(scorers_of(joint, devices))).by_device()
+        path = tmp_path / name
+        return SearchStudy(joint, devices=devices, sampler=sampler, seed=seed, journal=path, describe=describe)
 
     return make
 
@@ -176,7 +203,8 @@ def make_loop(recorder: Recorder) -> Callable[..., Loop]:
     def make(
         study: SearchStudy, budget: Budget, evaluator: FakeEvaluator, n_trials: int | None, **more: object
     ) -> Loop:
-        return Loop(study, budget, evaluator, recorder, FrontTracker((5.0, 0.9)), 0, n_trials, **more)  # type: ignore[arg-type]
+        tracker = FrontTracker(dict.fromkeys(study.devices, (5.0, 0.9)))
+        return Loop(study, budget, evaluator, recorder, tracker, 0, n_trials, **more)  # type: ignore[arg-type]
 
     return make
 

@@ -83,7 +83,7 @@ def test_objects_are_handed_on(asked: list[Any], few_digits: Task, make_space: A
 
 
 def test_wrong_settings() -> None:
-    with pytest.raises(ConfigError, match="one device at a time"):
-        hwnas.search(device=["cpu", "jetson"])
+    with pytest.raises(ConfigError, match="each device once, got cpu more"):
+        hwnas.search(device=["cpu", "jetson", "cpu"])
     with pytest.raises(TypeError):
         hwnas.search(device="cpu", trails=3)

@@ -113,8 +113,8 @@ def test_a_size_that_nothing_meets(make_joint: MakeJoint, make_budget: MakeBudge
 def test_a_budget_without_a_predictor(make_joint: MakeJoint) -> None:
     scorer = Scorer(make_joint(), {})
     with pytest.raises(ConfigError, match="needs a latency predictor"):
-        Budget(scorer, max_latency_ms=1.0).require_feasible(np.random.default_rng(0))
-    Budget(scorer).require_feasible(np.random.default_rng(0))
+        Budget({"fake": scorer}, max_latency_ms=1.0).require_feasible(np.random.default_rng(0))
+    Budget({"fake": scorer}).require_feasible(np.random.default_rng(0))
 
 
 def test_the_smallest_takes_the_fastest_precision_and_cuts_most(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
@@ -122,3 +122,42 @@ def test_the_smallest_takes_the_fastest_precision_and_cuts_most(make_joint: Make
     found = make_budget(joint).smallest()
     assert found.compression.precision == "int8"
     assert dict(found.compression.prune) == dict.fromkeys(joint.stages, 0.5)
+
+
+BOTH = ("fake", "other")
+
+
+def test_a_limit_holds_on_each_device(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    candidate = joint.candidate({"width": 16, "kernel": 3, "precision": "fp32"})
+    free = make_budget(joint, devices=BOTH)
+    fake_ms, other_ms = (prediction.latency_ms for prediction in free.predict(candidate).values())
+    assert fake_ms < other_ms
+    assert make_budget(joint, devices=BOTH, max_latency_ms=other_ms).excess(candidate) == 0
+    assert make_budget(joint, devices=BOTH, max_latency_ms=fake_ms).excess(candidate) == pytest.approx(
+        other_ms / fake_ms - 1
+    )
+
+
+def test_a_device_that_knows_the_space_refuses_what_it_does_not_know(
+    make_joint: MakeJoint, make_budget: MakeBudget
+) -> None:
+    joint = make_joint()
+    candidate = joint.candidate({"width": 16, "kernel": 3, "precision": "fp32"})
+    budget = make_budget(joint, devices=BOTH, known_macs=0)
+    assert budget.excess(candidate) == 0
+    budget.knowing = frozenset({"other"})
+    assert budget.excess(candidate) == math.inf
+
+
+def test_the_device_that_is_too_slow_is_named(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    free = make_budget(joint, devices=BOTH)
+    every = [free.predict(candidate) for candidate in joint.all(100) or ()]
+    fastest = {device: min(found[device].latency_ms for found in every) for device in BOTH}
+    assert fastest["fake"] < fastest["other"]
+    between = (fastest["fake"] + fastest["other"]) / 2
+    with pytest.raises(InfeasibleBudgetError) as caught:
+        make_budget(joint, devices=BOTH, max_latency_ms=between).require_feasible(np.random.default_rng(0))
+    assert f"fastest seen on other {fastest['other']:.4g} ms (predicted)" in str(caught.value)
+    assert "on fake" not in str(caught.value)

@@ -15,7 +15,7 @@ from hwnas.search.config import SAMPLERS, SearchConfig
     ("settings", "said"),
     [
         ({"devices": ()}, "needs a device"),
-        ({"devices": ("cpu", "jetson")}, "one device at a time, got cpu, jetson"),
+        ({"devices": ("cpu", "jetson", "cpu")}, "names each device once, got cpu more than once"),
         ({"sampler": "ransom"}, "no sampler named 'ransom'; Did you mean 'random'"),
         ({"sampler": "zzz"}, "allowed: hypervolume, tpe"),
         ({"n_trials": 0}, "n_trials must be at least 1, got 0"),

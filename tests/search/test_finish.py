@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from hwnas.core.compression import CompressionPlan
 from hwnas.core.pareto import is_non_dominated
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
+from hwnas.export.bundle import artifacts_of
 from hwnas.runtimes.onnxruntime import OnnxRuntime
+from hwnas.runtimes.torch_export import Torch
 from hwnas.search import finish
 from hwnas.search.finish import Finisher, finishing_order
 from hwnas.search.loop import costs_of
@@ -27,7 +30,13 @@ from hwnas.store import sha256_of
 def records_of(rows: Sequence[tuple[float, float | None]], make_space: Callable[..., SearchSpace]) -> list[Evaluated]:
     space = make_space(range(1, len(rows) + 2), (1,))
     return [
-        Evaluated(number, Candidate(space.architecture({"width": number + 1, "kernel": 1})), latency_ms, True, accuracy)
+        Evaluated(
+            number,
+            Candidate(space.architecture({"width": number + 1, "kernel": 1})),
+            {"fake": latency_ms},
+            {"fake": True},
+            accuracy,
+        )
         for number, (latency_ms, accuracy) in enumerate(rows)
     ]
 
@@ -36,13 +45,13 @@ def test_the_front_is_finished_first(make_space: Callable[..., SearchSpace]) -> 
     rng = np.random.default_rng(0)
     records = records_of([(float(a), float(b)) for a, b in rng.random((40, 2))], make_space)
     order = finishing_order(records, 4)
-    front = [r for r, keep in zip(records, is_non_dominated(costs_of(records)), strict=True) if keep]
+    front = [r for r, keep in zip(records, is_non_dominated(costs_of(records, "fake")), strict=True) if keep]
     assert {r.number for r in order[: len(front)]} == {r.number for r in front}
     assert len(order) == len({r.number for r in order}) >= 12
-    first = [r.latency_ms for r in order[:4]]
+    first = [r.latency_ms["fake"] for r in order[:4]]
     assert first == sorted(first)
-    assert first[0] == min(r.latency_ms for r in front)
-    assert first[-1] == max(r.latency_ms for r in front)
+    assert first[0] == min(r.latency_ms["fake"] for r in front)
+    assert first[-1] == max(r.latency_ms["fake"] for r in front)
 
 
 def test_of_equally_fast_ones_the_most_accurate_is_finished(make_space: Callable[..., SearchSpace]) -> None:
@@ -181,3 +190,63 @@ def test_without_time_a_model_is_exported_as_it_is(
     assert made.manifest["fine_tuning"]["distilled"] is False
     path = tmp_path / made.manifest["artifact"]["path"]
     assert deployed_accuracy(path, source.task) == pytest.approx(made.test.accuracy, abs=1e-12)
+
+
+def on_two(rows: Sequence[tuple[float, float, float]], make_space: Callable[..., SearchSpace]) -> list[Evaluated]:
+    records = records_of([(a_ms, accuracy) for a_ms, _, accuracy in rows], make_space)
+    return [replace(r, latency_ms={"a": a, "b": b}) for r, (a, b, _) in zip(records, rows, strict=True)]
+
+
+def test_devices_take_turns_in_finishing(make_space: Callable[..., SearchSpace]) -> None:
+    # The first four are the front of a, the next four that of b, and the last is on both.
+    a_front = [(float(i), 100.0 + i, 0.5 + 0.1 * i) for i in range(4)]
+    b_front = [(100.0 + i, float(i), 0.5 + 0.1 * i) for i in range(4)]
+    records = on_two([*a_front, *b_front, (10.0, 10.0, 0.95)], make_space)
+    order = [record.number for record in finishing_order(records, 5)]
+    assert sorted(order) == list(range(9))
+    assert 8 in order[:5]  # the most accurate on both, and counted once
+    assert len([n for n in order[:5] if n < 4]) == len([n for n in order[:5] if 4 <= n < 8]) == 2
+    assert order[:2] == [0, 4]  # the fastest of each
+
+
+def test_one_front_for_two_devices_is_that_of_one(make_space: Callable[..., SearchSpace]) -> None:
+    rng = np.random.default_rng(3)
+    rows = [(float(a), float(b)) for a, b in rng.random((40, 2))]
+    one = finishing_order(records_of(rows, make_space), 4)
+    both = finishing_order(on_two([(a, 2 * a, b) for a, b in rows], make_space), 4)
+    assert {r.number for r in both[:4]} == {r.number for r in one[:4]}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 30])
+def test_as_many_are_finished_as_were_asked_for(make_space: Callable[..., SearchSpace], count: int) -> None:
+    rng = np.random.default_rng(count)
+    records = on_two([(float(a), float(b), float(c)) for a, b, c in rng.random((60, 3))], make_space)
+    order = finishing_order(records, count)
+    assert len(order) == len({r.number for r in order}) >= count
+    on_front = np.array([is_non_dominated(costs_of(records, device)) for device in ("a", "b")]).any(axis=0)
+    assert all(on_front[r.number] for r in order[: min(count, int(on_front.sum()))])
+
+
+class SecondOnnx(OnnxRuntime):
+    """A runtime whose files have the format of another's."""
+
+    name = "second"
+
+
+def test_a_file_for_each_runtime(source: Source, tmp_path: Path) -> None:
+    candidate = Candidate(source.space.largest())
+    both = finisher(source, tmp_path)
+    both.others = (Torch(), SecondOnnx())
+    made = both.finish(candidate, epochs=1)
+    files = {artifact["format"]: tmp_path / artifact["path"] for artifact in artifacts_of(made.manifest)}
+    assert {name: path.name for name, path in files.items()} == {
+        "onnx": "model.onnx",
+        "pt2": "model.pt2",
+        "second": "model.second.onnx",
+    }
+    for other in made.manifest["others"]:
+        assert other["parity"] < 1e-4
+        assert other["accuracy"]["test"]["value"] == pytest.approx(made.test.accuracy, abs=0.011)
+    assert both.known(candidate) is not None
+    files["pt2"].write_bytes(b"")
+    assert both.known(candidate) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from hwnas.core.device import Device
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.front import Front
+from hwnas.core.measurement import Measurement
 from hwnas.core.pareto import hypervolume_2d
 from hwnas.core.task import Task
+from hwnas.export.bundle import facts_for
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.search.budget import Budget
 from hwnas.search.finish import Finished
@@ -19,9 +22,11 @@ from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.joint import JointSpace
 from hwnas.search.setup import Setup
 from hwnas.search.study import Evaluated
+from hwnas.search.targets import Targets
+from hwnas.viz.table import front_rows
 
 MOON = Device(name="moon", title="A rock", kind="cpu", runtime="none")
-REFERENCE = (1.0, 0.9)
+REFERENCE = {"moon": (1.0, 0.9)}
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def joint(make_joint: Callable[..., JointSpace], make_space: Callable[..., Any])
 
 @pytest.fixture
 def budget(joint: JointSpace, make_budget: Callable[..., Budget]) -> Budget:
-    return make_budget(joint)
+    return make_budget(joint, devices=("moon",))
 
 
 @pytest.fixture
@@ -50,11 +55,11 @@ def pairs_of(
     pairs = []
     for number, (validation, test) in enumerate(rows):
         candidate = joint.candidate({"width": 4 + number, "kernel": 3, "precision": "fp32"})
-        latency_ms = budget.scorer.predict(candidate).latency_ms
+        latency_ms = budget.predict(candidate)["moon"].latency_ms
         artifact = {"path": f"models/{number}", "sha256": "0", "size_bytes": 9, "format": "onnx"}
         manifest = {"artifact": artifact, "macs": 10 + number, "params": 20}
         made = Finished(candidate, manifest, accuracy_of(test, "test", n), accuracy_of(validation, "validation", n))
-        pairs.append((Evaluated(number, candidate, latency_ms, True, validation), made))
+        pairs.append((Evaluated(number, candidate, {"moon": latency_ms}, {"moon": True}, validation), made))
     return pairs
 
 
@@ -80,7 +85,14 @@ def test_what_is_clearly_beaten_is_not_wanted(
 def test_the_test_split_decides_nothing(joint: JointSpace, budget: Budget, setup: Setup) -> None:
     validation = [0.5, 0.9, 0.6, 0.95]
     fronts = [
-        assemble(pairs_of([*zip(validation, test, strict=True)], joint, budget), {}, budget, setup, REFERENCE, seed=0)
+        assemble(
+            pairs_of([*zip(validation, test, strict=True)], joint, budget),
+            {},
+            budget,
+            Targets((setup,)),
+            REFERENCE,
+            seed=0,
+        )
         for test in ([0.1, 0.2, 0.9, 0.3], [0.9, 0.1, 0.1, 0.1])
     ]
     assert [m.id for m in fronts[0].models] == [m.id for m in fronts[1].models]
@@ -90,12 +102,12 @@ def test_the_test_split_decides_nothing(joint: JointSpace, budget: Budget, setup
 
 def test_a_front_says_where_its_figures_come_from(joint: JointSpace, budget: Budget, setup: Setup) -> None:
     pairs = pairs_of([(0.5, 0.4), (0.9, 0.8)], joint, budget)
-    front = assemble(pairs, {}, budget, setup, REFERENCE, seed=7)
+    front = assemble(pairs, {}, budget, Targets((setup,)), REFERENCE, seed=7)
     assert Front.from_json(front.to_json()) == front
     assert (front.task, front.space, front.seed, front.devices) == ("digits", "plain", 7, ("moon",))
     for model, (record, made) in zip(front.models, pairs, strict=True):
         entry = model.latency["moon"]
-        assert (entry.predicted, entry.source, entry.measured) == (record.latency_ms, "predicted", None)
+        assert (entry.predicted, entry.source, entry.measured) == (record.latency_ms["moon"], "predicted", None)
         assert entry.predictor == "fake-fp32"
         assert model.energy_mj == {"moon": None}
         assert model.accuracy_detail is made.test
@@ -106,13 +118,13 @@ def test_a_front_says_where_its_figures_come_from(joint: JointSpace, budget: Bud
 def test_the_hypervolume_is_that_of_the_models(joint: JointSpace, budget: Budget, setup: Setup, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pairs = pairs_of([(float(a), float(b)) for a, b in rng.uniform(0.05, 1, (12, 2))], joint, budget)
-    middle = pairs[7][0].latency_ms
-    reference = (middle, 0.9)  # slower models lie beyond it and count nothing
-    front = assemble(pairs, {}, budget, setup, reference, seed=0)
+    middle = pairs[7][0].latency_ms["moon"]
+    reference = {"moon": (middle, 0.9)}  # slower models lie beyond it and count nothing
+    front = assemble(pairs, {}, budget, Targets((setup,)), reference, seed=0)
     costs = front.costs("moon")
-    inside = costs[(costs <= np.array(reference)).all(axis=1)]
-    assert front.hypervolume["moon"] == pytest.approx(hypervolume_2d(inside, np.array(reference)))
-    assert front.reference_point == {"moon": reference}
+    inside = costs[(costs <= np.array(reference["moon"])).all(axis=1)]
+    assert front.hypervolume["moon"] == pytest.approx(hypervolume_2d(inside, np.array(reference["moon"])))
+    assert front.reference_point == reference
 
 
 def test_only_this_machine_is_measured(
@@ -120,3 +132,51 @@ def test_only_this_machine_is_measured(
 ) -> None:
     assert measure_finished(pairs_of([(0.5, 0.5)], joint, budget), setup, tmp_path, recorder) == {}
     assert recorder.phases == []
+
+
+def test_a_model_stays_that_is_not_beaten_on_one_device(
+    joint: JointSpace, make_budget: Callable[..., Budget], setup: Setup
+) -> None:
+    both = make_budget(joint, devices=("moon", "star"))
+    targets = Targets((setup, replace(setup, device=replace(MOON, name="star"))))
+    pairs = pairs_of([(0.9, 0.9), (0.5, 0.5), (0.3, 0.3)], joint, both)
+    # The second model is beaten on the moon, and the fastest on the star; the third is beaten on both.
+    measured = {
+        device: {made.candidate.id: measurement(made, device, ms) for (_, made), ms in zip(pairs, found, strict=True)}
+        for device, found in {"moon": (1.0, 2.0, 3.0), "star": (2.0, 1.0, 3.0)}.items()
+    }
+    reference = {"moon": (4.0, 0.9), "star": (8.0, 0.9)}
+    front = assemble(pairs, measured, both, targets, reference, seed=0)
+    assert Front.from_json(front.to_json()) == front
+    assert front.devices == ("moon", "star")
+    assert [model.accuracy for model in front.models] == [0.9, 0.5]
+    assert [front.models[1].latency[device].best_ms for device in front.devices] == [2.0, 1.0]
+    assert front.models[1].energy_mj == {"moon": None, "star": None}
+    for device in front.devices:
+        wanted = hypervolume_2d(front.costs(device), np.array(reference[device]))
+        assert front.hypervolume[device] == pytest.approx(wanted)
+    rows = front_rows(front, "star")
+    assert [(row.front_of, row.on_every_front) for row in rows] == [(("star",), False), (("moon", "star"), True)]
+    assert rows[1].remarks == ("on both fronts",)
+
+
+def measurement(made: Finished, device: str, latency_ms: float) -> Measurement:
+    return Measurement(
+        candidate=made.candidate,
+        device=device,
+        runtime="onnxruntime",
+        runtime_version=None,
+        samples_ms=((latency_ms,),),
+        stable=True,
+        time="2026-01-01T00:00:00+00:00",
+    )
+
+
+def test_each_device_measures_the_file_of_its_runtime() -> None:
+    manifest = {
+        "artifact": {"path": "model.onnx"},
+        "runtime": {"name": "onnxruntime"},
+        "others": [{"artifact": {"path": "model.pte"}, "runtime": {"name": "executorch"}}],
+    }
+    for runtime, path in (("onnxruntime", "model.onnx"), ("executorch", "model.pte"), ("tensorrt", "model.onnx")):
+        assert facts_for(manifest, runtime)["artifact"]["path"] == path

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,10 +94,10 @@ def test_the_search_begins_with_both_ends(parts: Make, make_joint: Make) -> None
 def test_only_what_is_within_the_budget_is_evaluated(parts: Make, joint: JointSpace, share: float) -> None:
     free = parts(joint, 2, study="free")
     free.run()
-    low, high = (record.latency_ms for record in free.study.evaluated)
+    low, high = (record.latency_ms["fake"] for record in free.study.evaluated)
     limit = low + share * (high - low)
     loop = parts(joint, 12, max_latency_ms=limit)
-    assert [record for record in loop.run() if record.latency_ms > limit] == []
+    assert [record for record in loop.run() if record.latency_ms["fake"] > limit] == []
     fitting = [c for c in joint.all(1000) or () if loop.budget.scorer.predict(c).latency_ms <= limit]
     assert len(set(evaluated(loop))) == min(12, len(fitting))
 
@@ -104,15 +106,15 @@ def test_a_budget_that_few_meet_ends_the_search(parts: Make, make_joint: Make) -
     joint = make_joint()
     latencies = sorted(parts(joint).budget.scorer.predict(candidate).latency_ms for candidate in joint.all(100))
     loop = parts(joint, 12, study="tight", max_latency_ms=latencies[3])
-    assert sorted(record.latency_ms for record in loop.run()) == latencies[:4]
+    assert sorted(record.latency_ms["fake"] for record in loop.run()) == latencies[:4]
 
 
 def test_what_the_predictor_does_not_know_is_left_out(parts: Make, make_joint: Make) -> None:
     loop = parts(make_joint(), 12, known_macs=1_500, in_domain_only=True)
     records = loop.run()
     assert 0 < len(records) < 12
-    assert all(record.in_domain for record in records)
-    assert not all(record.in_domain for record in parts(make_joint(), 12, study="b", known_macs=1_500).run())
+    assert all(record.in_domain["fake"] for record in records)
+    assert not all(record.in_domain["fake"] for record in parts(make_joint(), 12, study="b", known_macs=1_500).run())
 
 
 def test_what_the_space_does_not_accept_is_left_out(parts: Make, make_joint: Make, make_space: Make) -> None:
@@ -206,12 +208,12 @@ def test_killed_again_and_again_it_is_the_unbroken_search(
 def record(latency_ms: float, accuracy: float | None, number: int = 0) -> Evaluated:
     space = SearchSpace("one", [Choice("n", tuple(range(100)))], lambda a, t: None)
     candidate = Candidate(space.architecture({"n": number}), CompressionPlan())
-    return Evaluated(number, candidate, latency_ms, True, accuracy)
+    return Evaluated(number, candidate, {"fake": latency_ms}, {"fake": True}, accuracy)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9])
 def test_hypervolume_of_a_staircase(n: int) -> None:
-    tracker = FrontTracker((float(n), 1.0))
+    tracker = FrontTracker({"fake": (float(n), 1.0)})
     for i in np.random.default_rng(n).permutation(n):
         # errors 1 - 1/n, 1 - 2/n, ... at latencies 0, 1, ...
         tracker.add(record(float(i), (i + 1) / n, int(i)))
@@ -221,7 +223,7 @@ def test_hypervolume_of_a_staircase(n: int) -> None:
 
 
 def test_the_tracker_keeps_the_front_alone() -> None:
-    tracker = FrontTracker((4.0, 1.0))
+    tracker = FrontTracker({"fake": (4.0, 1.0)})
     tracker.add(record(2.0, 0.5, 0))
     tracker.add(record(3.0, 0.4, 1))  # dominated
     assert [r.number for r in tracker.records] == [0]
@@ -236,10 +238,35 @@ def test_the_tracker_keeps_the_front_alone() -> None:
 
 
 def test_an_empty_tracker_has_no_area() -> None:
-    assert FrontTracker((1.0, 1.0)).hypervolume == 0
+    assert FrontTracker({"fake": (1.0, 1.0)}).hypervolume == 0
 
 
 def test_the_types_are_what_they_say(parts: Make) -> None:
     loop = parts()
     assert isinstance(loop.study, SearchStudy)
     assert isinstance(loop.budget, Budget)
+
+
+def test_what_is_shown_of_several_devices() -> None:
+    tracker = FrontTracker({"a": (4.0, 1.0), "b": (100.0, 1.0)})
+    one = record(1.0, 0.5, 0)
+    tracker.add(replace(one, latency_ms={"a": 2.0, "b": 10.0}))
+    assert tracker.hypervolume == pytest.approx(math.sqrt((2 * 0.5) * (90 * 0.5)))
+    tracker.add(replace(one, number=1, latency_ms={"a": 1.0, "b": 20.0}))  # on the front of a alone
+    tracker.add(replace(one, number=2, latency_ms={"a": 3.0, "b": 30.0}))  # on none
+    assert [r.number for r in tracker.records] == [0, 1]
+    assert tracker.hypervolume == pytest.approx(math.sqrt((3 * 0.5) * (90 * 0.5)))
+
+
+def test_a_search_for_several_devices_evaluates_once(
+    make_joint: Make, make_space: Make, make_budget: Make, make_evaluator: Make, make_study: Make, make_loop: Make
+) -> None:
+    joint, devices = make_joint(make_space(range(4, 24), (1, 3, 5))), ("fake", "other")
+    study, evaluator = make_study(joint, devices=devices), make_evaluator(joint)
+    records = make_loop(study, make_budget(joint, devices=devices), evaluator, 10).run()
+    assert len(evaluator.seen) == len(set(evaluator.seen)) == len(records) == 10
+    for found in records:
+        ops = joint.operations(found.candidate)
+        speed = {"fp32": 1.0, "int8": 0.4}[found.candidate.compression.precision]
+        assert found.latency_ms["fake"] == pytest.approx((0.1 + ops.macs / 1e6) * speed)
+        assert found.latency_ms["other"] == pytest.approx((0.1 + ops.params / 1e4) * speed)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from hwnas.cli.main import app
+from hwnas.core.device import Device
 from hwnas.core.measurement import read_measurements
 from hwnas.core.ops import OpList
 from hwnas.core.predictor import Card, Prediction
@@ -44,9 +48,12 @@ def search(
 
     def run(learned: Slow | None, **settings: Any) -> Any:
         wrong = Slow(a_card)
-        monkeypatch.setattr("hwnas.search.run.find_predictor_set", lambda setup, *_: {"fp32": wrong})
-        found = ({"fp32": learned}, ["it learned"]) if learned else ({}, [])
-        monkeypatch.setattr("hwnas.search.rounds.learn_from", lambda *_, **__: found)
+        monkeypatch.setattr("hwnas.search.targets.find_predictor_set", lambda setup, *_: {"fp32": wrong})
+
+        def learn_from(device: Device, *_: Any, **__: Any) -> tuple[dict[str, Slow], list[str]]:
+            return ({"fp32": learned}, [f"{device.name} learned"]) if learned else ({}, [])
+
+        monkeypatch.setattr("hwnas.search.rounds.learn_from", learn_from)
         task = replace(few_digits, augmentation="none")
         config = SearchConfig(devices=("cpu",), precisions=("fp32",), out=tmp_path / "run", n_trials=5, n_front=2)
         return run_search(replace(config, **settings), recorder, space=make_space((4, 8, 16, 32), (1, 3)), task=task)
@@ -58,7 +65,7 @@ def test_a_search_goes_on_when_its_predictions_do_not_hold(
     search: Callable[..., Any], recorder: Any, a_card: Card, tmp_path: Path
 ) -> None:
     result = search(Slow(replace(a_card, id="learned"), 1e-6, 1e6))
-    assert "it learned" in recorder.notes
+    assert "cpu learned" in recorder.notes
     assert "2 of 2 models are not as fast as predicted: the search goes on with what was learned" in recorder.notes
     assert recorder.phases == ["search", "finish", "measure", "search on", "finish", "measure"]
     # What was promised before is not made better afterwards.
@@ -89,3 +96,48 @@ def test_it_says_so_when_no_time_is_left(
     search(Slow(replace(a_card, id="learned"), 1e-6, 1e6), time_s=600.0)
     assert "2 of 2 models are not as fast as predicted: no time is left; the next search knows" in recorder.notes
     assert "search on" not in recorder.phases
+
+
+def test_each_device_learns_from_its_own_measurements(
+    search: Callable[..., Any], recorder: Any, a_card: Card, tmp_path: Path
+) -> None:
+    result = search(Slow(replace(a_card, id="learned"), 1e-6, 1e6), devices=("cpu", "jetson-tx2"))
+    assert [note for note in recorder.notes if "learned" in note] == [
+        "cpu learned",
+        "2 of 2 models are not as fast as predicted on cpu: the search goes on with what was learned",
+        "cpu learned",
+    ]
+    assert "measure on cpu" in recorder.phases
+    assert "measure on jetson-tx2" not in recorder.phases
+    for model in result.details.models:
+        assert model.latency["cpu"].measured is not None
+        assert model.latency["jetson-tx2"].source == "predicted"
+        assert model.latency["jetson-tx2"].predictor == a_card.id
+    assert {found.device for found in read_measurements(tmp_path / "run/measurements.jsonl")} == {"cpu"}
+
+
+def test_each_runtime_has_a_file_that_its_device_measures(
+    search: Callable[..., Any], recorder: Any, tmp_path: Path
+) -> None:
+    result = search(None, devices=("cpu", "cpu-torch"))
+    assert [phase for phase in recorder.phases if phase.startswith("measure")] == [
+        "measure on cpu",
+        "measure on cpu-torch",
+    ]
+    for model in result.details.models:
+        assert {name: Path(file.path).name for name, file in model.artifacts.items()} == {
+            "onnx": "model.onnx",
+            "pt2": "model.pt2",
+        }
+        for device, runtime in (("cpu", "onnxruntime"), ("cpu-torch", "torch")):
+            measured = model.latency[device].measured
+            assert measured is not None
+            assert measured.runtime == runtime
+    found = read_measurements(tmp_path / "run/measurements.jsonl")
+    assert {(one.device, one.runtime) for one in found} == {("cpu", "onnxruntime"), ("cpu-torch", "torch")}
+    words = ["export", str(result.run_dir), "--model", result.front[0].id, "--format", "onnx,pt2"]
+    assert CliRunner().invoke(app, [*words, "--to", str(tmp_path / "to")]).exit_code == 0
+    assert (tmp_path / "to/onnx/model.onnx").exists()
+    assert (tmp_path / "to/pt2/model.pt2").exists()
+    checked = CliRunner().invoke(app, ["verify", str(result.run_dir), "--device", "cpu-torch", "--json"])
+    assert all("could not be measured" not in one["reason"] for one in json.loads(checked.stdout))

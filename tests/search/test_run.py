@@ -14,7 +14,9 @@ import numpy as np
 import onnxruntime
 import pytest
 from torch import nn
+from typer.testing import CliRunner
 
+from hwnas.cli.main import app
 from hwnas.core.candidate import Candidate
 from hwnas.core.pareto import hypervolume_2d
 from hwnas.core.space import Choice, SearchSpace
@@ -95,6 +97,35 @@ def check_model(model: Any, run_dir: Path, space: SearchSpace, task: Task) -> No
     assert model.energy_mj == {"jetson-nano": None}
 
 
+def test_a_search_for_two_devices(config: SearchConfig, few: Task, make_space: MakeSpace, recorder: Any) -> None:
+    both = replace(config, devices=("jetson", "jetson-tx2"), precisions=None, n_trials=4)
+    space = make_space((4, 12, 32), (1, 3))
+    result = run_search(both, recorder, space=space, task=few)
+    front, names = read_front(result.run_dir), ("jetson-nano", "jetson-tx2")
+    assert front == result.details
+    assert front.devices == tuple(front.hypervolume) == tuple(front.reference_point) == names
+    rows = {row["id"]: row for row in trial_rows(result.run_dir)}
+    assert len(rows) == 4  # one evaluation each
+    for model in front.models:
+        assert {name: entry.predicted for name, entry in model.latency.items()} == rows[model.id]["latency_ms"]
+        assert model.energy_mj == dict.fromkeys(names)
+    assert rows[front.models[0].id]["in_domain"] == dict.fromkeys(names, False)
+    for name in names:
+        assert (result.run_dir / "predictors" / name / "fp32" / "card.json").exists()
+        assert any(f"predictor on {name}; doubt its figures" in note for note in recorder.notes)
+    # A resumed search finds the same devices again, and is told if they are others.
+    again = run_search(replace(both, resume=True), recorder, space=space, task=few)
+    assert again.details == front
+    with pytest.raises(ConfigError, match="began with devices"):
+        run_search(replace(both, devices=("jetson",), resume=True), space=space, task=few)
+    more = run_search(replace(both, n_trials=6, resume=True), space=space, task=few)
+    assert len(trial_rows(more.run_dir)) == 6
+    shown = CliRunner().invoke(app, ["front", str(result.run_dir)])
+    assert shown.exit_code == 0
+    assert "digits on jetson-tx2" in shown.output
+    assert "on both fronts, of jetson-nano and jetson-tx2: " in shown.output
+
+
 def test_finishing_ends_with_the_time_once_there_are_a_few_models(
     config: SearchConfig, few: Task, make_space: MakeSpace, recorder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,6 +198,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 torch.set_num_threads(1)
 import hwnas

@@ -136,3 +136,23 @@ def test_another_study_begins_anew() -> None:
     again = run(sampler, 9)
     first = run(HypervolumeSampler(describe, space=SPACE, seed=3), 9)
     assert [trial.params for trial in again.trials] == [trial.params for trial in first.trials]
+
+
+def test_each_of_several_costs_has_a_sampler() -> None:
+    space = {"width": IntDistribution(1, 30), "depth": IntDistribution(1, 30)}
+
+    def by(name: str) -> HypervolumeSampler:
+        known = list(space).index(name)
+        return HypervolumeSampler(lambda several: [(float(p[name]), ()) for p in several], known=known, learned=2)
+
+    samplers = [by(name) for name in space]
+    study = optuna.create_study(directions=["minimize", "minimize", "maximize"])
+    for number in range(24):
+        study.sampler = samplers[number % 2]
+        trial = study.ask(space)
+        width, depth = trial.params["width"], trial.params["depth"]
+        study.tell(trial, [width, depth, 1 - 1 / (width + depth)])
+    best = [trial.values for trial in study.best_trials]
+    assert min(values[0] for values in best) <= 3
+    assert min(values[1] for values in best) <= 3
+    assert max(values[2] for values in best) > 1 - 1 / 40

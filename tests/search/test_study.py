@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from hwnas.core.predictor import Prediction
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.search.joint import JointSpace
+from hwnas.search.sampler import HypervolumeSampler
 from hwnas.search.study import Evaluated, SearchStudy
 
 MakeJoint = Callable[..., JointSpace]
@@ -22,11 +25,11 @@ def joint(make_joint: MakeJoint, make_space: Callable[..., SearchSpace]) -> Join
     return make_joint(make_space(range(4, 24), (1, 3, 5)))
 
 
-def result_of(joint: JointSpace, candidate: Candidate) -> tuple[Prediction, Evaluation]:
+def result_of(joint: JointSpace, candidate: Candidate) -> tuple[dict[str, Prediction], Evaluation]:
     macs = joint.operations(candidate).macs
     latency_ms = 0.1 + macs / 1e6
     prediction = Prediction(latency_ms, latency_ms / 2, latency_ms * 2, True, None, "fake-1")
-    return prediction, Evaluation(macs / (macs + 1e6), 10, "validation", "fp32", "supernet", 1.5)
+    return {"fake": prediction}, Evaluation(macs / (macs + 1e6), 10, "validation", "fp32", "supernet", 1.5)
 
 
 def step(study: SearchStudy, joint: JointSpace) -> Evaluated:
@@ -171,7 +174,9 @@ def test_another_storage(joint: JointSpace, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
 
     def opened(name: str) -> SearchStudy:
-        return SearchStudy(joint, sampler="random", seed=0, journal=tmp_path / "unused", url=url, name=name)
+        return SearchStudy(
+            joint, devices=("fake",), sampler="random", seed=0, journal=tmp_path / "unused", url=url, name=name
+        )
 
     record = step(opened("one"), joint)
     assert opened("one").evaluated == [record]
@@ -182,4 +187,43 @@ def test_another_storage(joint: JointSpace, tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["no-such-scheme://x", "sqlite:////no/such/folder/x.db"])
 def test_a_storage_that_cannot_be_reached(joint: JointSpace, tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match="cannot be used"):
-        SearchStudy(joint, sampler="tpe", seed=0, journal=tmp_path / "unused", url=url)
+        SearchStudy(joint, devices=("fake",), sampler="tpe", seed=0, journal=tmp_path / "unused", url=url)
+
+
+def on_both(joint: JointSpace, study: SearchStudy) -> Evaluated:
+    proposal = study.ask()
+    found, evaluation = result_of(joint, proposal.candidate)
+    slower = replace(found["fake"], latency_ms=1 / found["fake"].latency_ms, in_domain=False)
+    return study.tell(proposal, found | {"other": slower}, evaluation)
+
+
+@pytest.mark.parametrize("sampler", ["hypervolume", "tpe", "nsga2", "nsga3", "gp", "random"])
+def test_each_device_is_an_objective(joint: JointSpace, make_study: MakeStudy, sampler: str) -> None:
+    devices = ("fake", "other")
+    study = make_study(joint, sampler=sampler, devices=devices)
+    records = [on_both(joint, study) for _ in range(3)]
+    for _ in range(9 if sampler != "gp" else 1):
+        study = make_study(joint, sampler=sampler, devices=devices)  # as if it had been killed
+        records.append(on_both(joint, study))
+    assert make_study(joint, sampler=sampler, devices=devices).evaluated == records
+    for record in records:
+        assert list(record.latency_ms) == list(devices)
+        assert record.latency_ms["other"] == pytest.approx(1 / record.latency_ms["fake"])
+        assert record.in_domain == {"fake": True, "other": False}
+    unbroken = make_study(joint, sampler=sampler, devices=devices, name="unbroken")
+    assert [on_both(joint, unbroken).candidate for _ in records] == [record.candidate for record in records]
+
+
+def test_devices_take_turns(joint: JointSpace, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    propose = HypervolumeSampler.sample_relative
+
+    def watched(sampler: HypervolumeSampler, *values: Any) -> Any:
+        asked.append(sampler.known)
+        return propose(sampler, *values)
+
+    monkeypatch.setattr(HypervolumeSampler, "sample_relative", watched)
+    study = make_study(joint, sampler="hypervolume", devices=("fake", "other"))
+    for _ in range(5):
+        on_both(joint, study)
+    assert asked == [0, 1, 0, 1, 0]

@@ -49,7 +49,8 @@ def test_remarks_say_what_a_reader_must_know() -> None:
     front = example_front()
     assert "unstable" in front_rows(front)[1].remarks
     assert "out of domain" in front_rows(front, "jetson-nano")[-1].remarks
-    assert front_rows(front, "jetson-nano")[1].remarks == ()
+    assert front_rows(front, "jetson-nano")[1].remarks == ("on both fronts",)
+    assert front_rows(example_front(("cpu",)))[0].remarks == ()
 
 
 def test_rows_as_json_say_where_the_latency_comes_from() -> None:
