@@ -1,10 +1,10 @@
-"""Hard budgets: checked from the predictor alone, before anything is trained."""
+"""Hard budgets: checked from the predictor and the list of operations alone, before anything is trained."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.errors import ConfigError, InfeasibleBudgetError
 from hwnas.search.joint import JointSpace
 
-__all__ = ["Budget", "Scorer"]
+__all__ = ["Budget", "Limit", "Scorer"]
 
 
 @dataclass
@@ -50,41 +50,90 @@ class Scorer:
         """Bytes of weights at the candidate's precision, in 1e6 bytes."""
         return sum(op.weight_bytes for op in self.joint.operations(candidate)) / 1e6
 
+    def memory_mb(self, candidate: Candidate) -> float:
+        """Modelled peak memory at batch 1, in 1e6 bytes: the weights, and what the largest operation reads and writes.
+
+        A lower bound: tensors that wait for a later operation, and the runtime itself, come on top.
+        """
+        return self.size_mb(candidate) + self.joint.operations(candidate).peak_activation_bytes / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A figure of candidates that must not exceed a value.
+
+    Attributes:
+        setting: what it is called in the settings.
+        name, unit: of the figure.
+        most: the largest value allowed.
+        value: of a candidate.
+        best: what the candidate with the least of it is called.
+        source: where the value comes from.
+    """
+
+    setting: str
+    name: str
+    unit: str
+    most: float
+    value: Callable[[Candidate], float]
+    best: str
+    source: str
+
+    def say(self, reached: float, where: str = "") -> str:
+        """What was asked for, and the best value that was seen."""
+        known = math.isfinite(reached)
+        seen = f"{reached:.4g} {self.unit} ({self.source})" if known else "none that the predictor knows"
+        return f"{self.name}: asked for {self.most:g} {self.unit}, {self.best} seen{where}{'' if known else ':'} {seen}"
+
 
 @dataclass
 class Budget:
     """The hard limits of a search.
 
     Attributes:
-        scorer: predicts latency and size.
-        max_latency_ms, max_size_mb: None is no limit.
+        scorer: predicts latency, and counts size and memory.
+        max_latency_ms, max_size_mb, max_memory_mb: None is no limit.
         in_domain_only: refuse candidates that the predictor knows nothing of.
-        fastest_ms, smallest_mb: the best values seen so far, for the message when nothing fits.
     """
 
     scorer: Scorer
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
+    max_memory_mb: float | None = None
     in_domain_only: bool = False
-    fastest_ms: float = math.inf
-    smallest_mb: float = math.inf
+    # The least value of each limit's figure that was seen, and of the candidates that break no other limit.
+    _least: dict[str, float] = field(default_factory=dict, init=False)
+    _least_within: dict[str, float] = field(default_factory=dict, init=False)
+
+    @property
+    def limits(self) -> list[Limit]:
+        """Those that were given."""
+        score = self.scorer
+        known = (
+            ("max_latency_ms", "latency", "ms", lambda c: score.predict(c).latency_ms, "fastest", "predicted"),
+            ("max_size_mb", "size", "MB", score.size_mb, "smallest", "counted"),
+            ("max_memory_mb", "memory", "MB", score.memory_mb, "least", "modelled"),
+        )
+        return [
+            Limit(setting, name, unit, most, value, best, source)
+            for setting, name, unit, value, best, source in known
+            if (most := getattr(self, setting)) is not None
+        ]
 
     def excess(self, candidate: Candidate) -> float:
         """By how much a candidate breaks its budgets: 0.0 is within, 0.5 is half as much again as allowed.
 
         Infinite for one that is refused because the predictor knows nothing of it.
         """
-        prediction = self.scorer.predict(candidate)
-        latency_ms = prediction.latency_ms
-        if self.in_domain_only and not prediction.in_domain:
+        if self.in_domain_only and not self.scorer.predict(candidate).in_domain:
             return math.inf
-        self.fastest_ms = min(self.fastest_ms, latency_ms)
-        over = 0.0 if self.max_latency_ms is None else max(0.0, latency_ms / self.max_latency_ms - 1)
-        if self.max_size_mb is not None:
-            size_mb = self.scorer.size_mb(candidate)
-            self.smallest_mb = min(self.smallest_mb, size_mb)
-            over += max(0.0, size_mb / self.max_size_mb - 1)
-        return over
+        found = [(limit, value := limit.value(candidate), max(0.0, value / limit.most - 1)) for limit in self.limits]
+        total = sum(over for _, _, over in found)
+        for limit, value, over in found:
+            self._least[limit.name] = min(value, self._least.get(limit.name, math.inf))
+            if total == over:
+                self._least_within[limit.name] = min(value, self._least_within.get(limit.name, math.inf))
+        return total
 
     def descend(
         self,
@@ -129,26 +178,39 @@ class Budget:
         """Make sure that at least one candidate fits.
 
         Raises:
-            InfeasibleBudgetError: none was found; the message names the budget and the best value seen.
+            InfeasibleBudgetError: none was found; the message names the limit that is to blame, or says that only their
+                combination is, and the best values seen.
             ConfigError: a budget is given that no predictor can check.
         """
-        if self.max_latency_ms is None and self.max_size_mb is None:
+        limits = self.limits
+        if not limits:
             return
         if not self.scorer.predictors:
             raise ConfigError("a budget needs a latency predictor; calibrate the device first")
         if self.find(self.smallest(), rng, seen=()) is not None:
             return
-        parts = []
-        if self.max_latency_ms is not None:
-            parts.append(
-                f"latency: asked for {self.max_latency_ms:g} ms, fastest seen {self.fastest_ms:.4g} ms (predicted)"
+        space = f"candidate of space {self.scorer.joint.space.name!r}"
+        if said := self._unreachable(limits, rng):
+            raise InfeasibleBudgetError(
+                f"no {space} meets the budget; {'; '.join(said)}. Raise the limit or change --space"
             )
-        if self.max_size_mb is not None:
-            parts.append(f"size: asked for {self.max_size_mb:g} MB, smallest seen {self.smallest_mb:.4g} MB")
-        name = self.scorer.joint.space.name
+        said = [limit.say(self._least_within.get(limit.name, math.inf), " within the others") for limit in limits]
         raise InfeasibleBudgetError(
-            f"no candidate of space {name!r} meets the budget; {'; '.join(parts)}. Raise the limit or change --space"
+            f"no {space} meets all limits together, though each can be met alone; {'; '.join(said)}. "
+            "Raise one of them or change --space"
         )
+
+    def _unreachable(self, limits: Sequence[Limit], rng: np.random.Generator) -> list[str]:
+        """What is to be said of each limit that cannot be met even if it is the only one."""
+        said = []
+        for limit in limits:
+            alone = replace(self)
+            for other in limits:
+                if other is not limit:
+                    setattr(alone, other.setting, None)
+            if len(limits) == 1 or alone.find(alone.smallest(), rng, seen=()) is None:
+                said.append(limit.say(min(b._least.get(limit.name, math.inf) for b in (self, alone))))
+        return said
 
     def smallest(self) -> Candidate:
         """The cheapest architecture at the precision that makes it fastest."""

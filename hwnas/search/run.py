@@ -90,7 +90,9 @@ class _Run:
         return SearchResult(folder.path, front)
 
     def _budget(self, setup: Setup, predictors: dict[str, LatencyPredictor]) -> Budget:
-        budget = Budget(Scorer(setup.joint, predictors), self.config.max_latency_ms, self.config.max_size_mb)
+        config = self.config
+        scorer = Scorer(setup.joint, predictors)
+        budget = Budget(scorer, config.max_latency_ms, config.max_size_mb, config.max_memory_mb)
         budget.in_domain_only = setup.in_domain_only
         budget.require_feasible(np.random.default_rng(self.config.seed))
         return budget

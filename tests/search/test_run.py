@@ -137,9 +137,19 @@ def test_a_resumed_run_must_be_the_same_search(config: SearchConfig, few: Task, 
         run_search(replace(again, seed=4), space=make_space((4,), (1, 3)), task=few)
 
 
-def test_a_budget_that_nothing_meets_makes_no_folder(config: SearchConfig, few: Task, make_space: MakeSpace) -> None:
-    with pytest.raises(InfeasibleBudgetError, match="fastest seen"):
-        run_search(replace(config, max_latency_ms=1e-6), space=make_space((4, 8)), task=few)
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("max_latency_ms", "fastest seen"),
+        ("max_size_mb", "smallest seen"),
+        ("max_memory_mb", r"least seen .* \(modelled\)"),
+    ],
+)
+def test_a_budget_that_nothing_meets_makes_no_folder(
+    config: SearchConfig, few: Task, make_space: MakeSpace, limit: str, said: str
+) -> None:
+    with pytest.raises(InfeasibleBudgetError, match=said):
+        run_search(replace(config, **{limit: 1e-6}), space=make_space((4, 8)), task=few)
     assert config.out is not None
     assert not config.out.exists()
 

@@ -81,6 +81,7 @@ def test_nothing_to_resume(config: SearchConfig, make: bool) -> None:
         {"seed": 3},
         {"max_latency_ms": 2.0},
         {"max_size_mb": 1.0},
+        {"max_memory_mb": 1.0},
         {"precisions": ("fp32",)},
         {"sampler": "random"},
         {"storage": "sqlite:///x.db"},
