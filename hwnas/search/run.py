@@ -82,7 +82,7 @@ class _Run:
             folder.check_same({**setup.facts(), "predictors": ids})
             if folder.is_finished and self._has_all_trials(folder, setup):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
-                return SearchResult(folder.path, read_front(folder.path))
+                return _finished(folder)
             for line in _opening(setup, predictors, folder.path):
                 self.listener.note(line)
             front = self._search(folder, setup, budget, clock)
@@ -129,6 +129,13 @@ class _Run:
             records = loop.run()
         rounds = Rounds(self.config, self.listener, setup, folder.path, source, loop, effort, clock, reference)
         return rounds.run(records)
+
+
+def _finished(folder: RunFolder) -> SearchResult:
+    result = SearchResult(folder.path, read_front(folder.path))
+    if not (folder.path / "report.html").exists():  # killed between front and report
+        result.report()
+    return result
 
 
 def _label(config: SearchConfig) -> str:
