@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hwnas.core.front import Front
-from hwnas.core.measurement import MEASUREMENTS, Measurement, write_measurements
+from hwnas.core.measurement import MEASUREMENTS, Measurement, measurement_lines, read_measurements
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
 from hwnas.export.verify import compare
 from hwnas.latency.calibrate import learn_from
+from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.measure.board import flags_of
 from hwnas.search.config import SearchConfig
 from hwnas.search.describe import Describer
@@ -31,6 +33,7 @@ from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_ord
 from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.loop import Loop
 from hwnas.search.result import SearchResult
+from hwnas.search.roundlog import RoundLog
 from hwnas.search.setup import PREDICTORS, THREADS, Setup, freeze
 from hwnas.search.study import Evaluated
 from hwnas.store import write_atomic, write_json
@@ -70,6 +73,11 @@ class Rounds:
     _finished: list[tuple[Evaluated, Finished]] = field(default_factory=list)
     _measured: dict[str, Measurement] = field(default_factory=dict)
     _latest: dict[str, Measurement] = field(default_factory=dict)
+    _log: RoundLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        asked = {"trials": self.config.trials_wanted, "n_front": self.config.n_front}
+        self._log = RoundLog.open(self.folder, asked)
 
     def run(self, records: Sequence[Evaluated]) -> Front:
         """The front; it is written after each round.
@@ -88,25 +96,32 @@ class Rounds:
             self.config.seed,
             teacher_shrink=finish_factors(self.effort, self.setup.task)[-1],
         )
-        front = self._round(finisher, records, self.config.n_front)
+        front = self._round(1, finisher, records, self.config.n_front)
         for number in range(2, 2 + MORE_ROUNDS):
-            learned = self._learn()
+            learned = self._learn(number)
             if not learned or not self._goes_on():
                 break
             records = self._search_on(learned, number)
-            front = self._round(finisher, records, max(2, self.config.n_front // 2))
+            front = self._round(number, finisher, records, max(2, self.config.n_front // 2))
+        self._log.end()
         return front
 
-    def _round(self, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
+    def _round(self, number: int, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
         _write_trials(self.folder, records)
-        done = {made.candidate for _, made in self._finished}
-        order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
-        order = [record for record in order if record.candidate not in done]
-        finished = self._finish(finisher, order, wanted)
-        self._latest = measure_finished(finished, self.setup, self.folder, self.listener)
-        write_measurements(self.folder / MEASUREMENTS, self._latest.values())
+        earlier = self._done_before(number, finisher, records)
+        if earlier is not None:
+            finished, self._latest = earlier
+        else:
+            done = {made.candidate for _, made in self._finished}
+            order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
+            order = [record for record in order if record.candidate not in done]
+            finished = self._finish(finisher, order, wanted)
+            self._latest = measure_finished(finished, self.setup, self.folder, self.listener)
         self._finished += finished
         self._measured |= self._latest
+        kept = _measured_before(self.folder) | self._measured
+        write_atomic(self.folder / MEASUREMENTS, measurement_lines(kept.values()))
+        self._log.end_round(number, self.loop.study.n_worked, [made.candidate.id for _, made in finished])
         front = assemble(
             self._finished, self._measured, self.loop.budget, self.setup, self.reference, seed=self.config.seed
         )
@@ -114,11 +129,34 @@ class Rounds:
         SearchResult(self.folder, front).report()
         return front
 
-    def _learn(self) -> dict[str, LatencyPredictor]:
-        """Predictors that learned from the models measured last; the front is written already."""
+    def _done_before(
+        self, number: int, finisher: Finisher, records: Sequence[Evaluated]
+    ) -> tuple[list[tuple[Evaluated, Finished]], dict[str, Measurement]] | None:
+        """The models of a round, and their measurements, if an earlier session ended it and its files are whole."""
+        done = self._log.done(number)
+        if done is None:
+            return None
+        by_id = {record.candidate.id: record for record in records}
+        pairs = [(by_id[name], finisher.known(by_id[name].candidate)) for name in done.models if name in by_id]
+        finished = [(record, made) for record, made in pairs if made is not None]
+        if len(finished) < len(done.models):
+            return None
+        measured = _measured_before(self.folder)
+        return finished, {name: measured[name] for name in done.models if name in measured}
+
+    def _learn(self, number: int) -> dict[str, LatencyPredictor]:
+        """Predictors that learned from the models measured last; the front is written already.
+
+        Args:
+            number: of the round that they are for.
+        """
         if not self._latest:
             return {}
-        setup = self.setup
+        setup, before = self.setup, self._log.done(number - 1)
+        home = self.folder / f"{PREDICTORS}-{number}"
+        if before is not None and before.learned:
+            return {precision: LinearGpPredictor.load(home / precision) for precision in before.learned}
+        shutil.rmtree(home, ignore_errors=True)  # frozen in part, by a session that was killed then
         try:
             learned, said = learn_from(
                 setup.device,
@@ -154,13 +192,17 @@ class Rounds:
         """More trials by the new predictors, and all records as they see them."""
         freeze(learned, self.folder / f"{PREDICTORS}-{number}")
         scorer = self.loop.budget.scorer.learned(learned, kept=[made.candidate for _, made in self._finished])
+        if all(isinstance(predictor, LinearGpPredictor) for predictor in learned.values()):
+            self._log.learn(number - 1, learned)
         study, share = self.loop.study, self.clock.share(SEARCH_SHARE)
-        more = max(1, round(MORE_TRIALS * study.n_worked))
-        self.listener.phase("search on", study.n_worked + more)
+        before = self._log.done(number - 1)
+        wanted = study.n_worked if before is None else before.n_trials
+        wanted += max(1, round(MORE_TRIALS * wanted))
+        self.listener.phase("search on", wanted)
         deadline = Clock.starting_now(share).end_s
         budget = replace(self.loop.budget, scorer=scorer)
         study.describe_by(Describer(budget))
-        self.loop = replace(self.loop, budget=budget, n_trials=study.n_worked + more, deadline_s=deadline)
+        self.loop = replace(self.loop, budget=budget, n_trials=wanted, deadline_s=deadline)
         with threads_for(self.effort.batch_macs):
             records = self.loop.run()
         found = [(record, scorer.predict(record.candidate)) for record in records]
@@ -207,6 +249,14 @@ class Rounds:
         if first is not None and not finished and not self._finished:
             raise first
         return finished
+
+
+def _measured_before(folder: Path) -> dict[str, Measurement]:
+    """The measurements that the run folder holds, by id; a file that is damaged holds none."""
+    try:
+        return {found.candidate.id: found for found in read_measurements(folder / MEASUREMENTS)}
+    except MeasurementError:
+        return {}
 
 
 def _write_trials(folder: Path, records: Sequence[Evaluated]) -> None:

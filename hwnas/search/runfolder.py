@@ -13,6 +13,7 @@ from typing import Any
 
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.search.config import SearchConfig
+from hwnas.search.roundlog import rounds_are_over
 from hwnas.store import PART, read_json, remove_parts, write_json
 
 __all__ = ["CONFIG", "RunFolder"]
@@ -24,6 +25,10 @@ SCHEMA = 1
 # What a resumed search may be given anew; all else is what the run began with.
 _FREE = {"out", "resume", "n_trials", "time_s", "n_front"}
 _VERSIONS = ("hwnas", "torch", "optuna", "onnxruntime", "numpy")
+
+
+def _is_finished(path: Path) -> bool:
+    return (path / "front.json").exists() and rounds_are_over(path)
 
 
 class RunFolder:
@@ -44,8 +49,8 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the front was written."""
-        return (self.path / "front.json").exists()
+        """Whether the front was written, and no further round was to come."""
+        return _is_finished(self.path)
 
     @classmethod
     def open(cls, config: SearchConfig, *, label: str) -> RunFolder:
@@ -123,7 +128,7 @@ class RunFolder:
         found = [p for p in Path("runs").glob(f"{label}*") if (p / CONFIG).exists()]
         if not found:
             raise RunFolderError(f"no run named {label}* in runs/; name the folder with --out, or leave --resume out")
-        return max(found, key=lambda p: (not (p / "front.json").exists(), (p / CONFIG).stat().st_mtime))
+        return max(found, key=lambda p: (not _is_finished(p), (p / CONFIG).stat().st_mtime))
 
     def write_config(self, found: Mapping[str, Any]) -> None:
         """Write `config.json`: settings, versions, and what the search found out (predictor ids, data, ...)."""
