@@ -13,7 +13,17 @@ from typing import Any
 from hwnas.core.front import Front
 from hwnas.errors import RunFolderError, SchemaError
 
-__all__ = ["cache_dir", "inside", "read_front", "read_json", "sha256_of", "write_atomic", "write_json"]
+__all__ = [
+    "PART",
+    "cache_dir",
+    "inside",
+    "read_front",
+    "read_json",
+    "remove_parts",
+    "sha256_of",
+    "write_atomic",
+    "write_json",
+]
 
 
 def _read_umask() -> int:
@@ -23,6 +33,7 @@ def _read_umask() -> int:
 
 
 _UMASK = _read_umask()
+PART = ".part"  # ends the names of files that are not whole yet
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -32,7 +43,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         RunFolderError: the folder is not writable or the disk is full; the old file is left as it was.
     """
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
         try:
             os.fchmod(handle, 0o666 & ~_UMASK)  # mkstemp's 0600 would keep a run from the user's colleagues
             with os.fdopen(handle, "wb") as file:
@@ -47,6 +58,12 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise RunFolderError(
             f"cannot write {path}: {error.strerror}; free some space or choose another --out"
         ) from error
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the half-written files that killed processes left in a folder that nobody else writes to."""
+    for path in folder.rglob(f".*{PART}"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, payload: Mapping[str, Any]) -> None:

@@ -28,7 +28,11 @@ def search(
     max_latency: Annotated[
         float | None, Option(metavar="MS", help="No model slower than this, in ms, on any of the devices.")
     ] = None,
-    max_size: Annotated[float | None, Option(metavar="MB", help="No model file bigger than this, in MB.")] = None,
+    max_size: Annotated[float | None, Option(metavar="MB", help="No model with more weights than this, in MB.")] = None,
+    max_memory: Annotated[
+        float | None,
+        Option(metavar="MB", help="No model that needs more memory, modelled: weights and the largest operation."),
+    ] = None,
     precision: Annotated[
         list[str] | None,
         Option(metavar="P", help="Precision to search; repeat it; all that the devices share, if not given."),
@@ -65,6 +69,7 @@ def search(
         time_s=time_s,
         max_latency_ms=max_latency,
         max_size_mb=max_size,
+        max_memory_mb=max_memory,
         precisions=tuple(precision) if precision else None,
         seed=seed,
         out=out,

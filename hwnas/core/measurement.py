@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hwnas.core.candidate import Candidate
 from hwnas.errors import MeasurementError, SchemaError
 
-__all__ = ["MEASUREMENTS", "SCHEMA", "Measurement", "read_measurements", "write_measurements"]
+__all__ = ["MEASUREMENTS", "SCHEMA", "Measurement", "measurement_lines", "read_measurements", "write_measurements"]
 
 SCHEMA = 1
 MEASUREMENTS = "measurements.jsonl"  # of the models of a run, in its folder
@@ -96,6 +96,11 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
         for measurement in measurements:
             file.write(json.dumps(measurement.to_json()) + "\n")
             file.flush()
+
+
+def measurement_lines(measurements: Iterable[Measurement]) -> bytes:
+    """What a file of these measurements holds, for those who write it as a whole."""
+    return "".join(json.dumps(measurement.to_json()) + "\n" for measurement in measurements).encode()
 
 
 def read_measurements(path: Path) -> Iterator[Measurement]:

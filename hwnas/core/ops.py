@@ -35,6 +35,9 @@ KINDS = (
     "other",  # named in `detail`; no predictor knows it
 )
 
+# Folded into their neighbours by deployment, or done in place; the inputs of concat may be written side by side.
+_IN_PLACE = {"norm", "activation", "elementwise", "softmax", "concat", "layout"}
+
 
 @dataclass(frozen=True, slots=True)
 class Op:
@@ -77,6 +80,13 @@ class Op:
     def output_bytes(self) -> int:
         """Bytes of activations written."""
         return math.prod(self.output) * BYTES[self.precision]
+
+    @property
+    def working_bytes(self) -> int:
+        """Bytes of activations that must be held while it runs; some operations may write over what they read."""
+        if self.kind in _IN_PLACE:
+            return max(self.input_bytes, self.output_bytes)
+        return self.input_bytes + self.output_bytes
 
     @property
     def weight_bytes(self) -> int:
@@ -168,7 +178,7 @@ class OpList(Sequence[Op]):
     @property
     def peak_activation_bytes(self) -> int:
         """Most bytes that one operation reads and writes: a lower bound of the activation memory."""
-        return max((op.input_bytes + op.output_bytes for op in self), default=0)
+        return max((op.working_bytes for op in self), default=0)
 
     def at(self, precision: str) -> OpList:
         """The same network at another precision."""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from hwnas.core.architecture import short_hash
 from hwnas.core.device import Device
-from hwnas.core.measurement import Measurement, read_measurements, write_measurements
+from hwnas.core.measurement import Measurement, measurement_lines, read_measurements
 from hwnas.core.predictor import Card, LatencyPredictor
 from hwnas.devices.cpu import machine_name
 from hwnas.errors import HwnasError
 from hwnas.latency.features import SCHEMA
 from hwnas.latency.predictor import LinearGpPredictor, read_card
-from hwnas.store import cache_dir
+from hwnas.store import cache_dir, write_atomic
 
 __all__ = ["best_space", "cards", "find_predictors", "kept_measurements", "machine_key", "save_predictor"]
 
@@ -108,11 +108,13 @@ def save_predictor(predictor: LinearGpPredictor, *, local: bool, measured: Seque
         RunFolderError: the cache is not writable.
     """
     folder = _folder_of(predictor.card, local)
-    predictor.save(folder)
     path = folder / _MEASUREMENTS
-    path.unlink(missing_ok=True)
-    if measured:
-        write_measurements(path, measured)
+    if measured:  # first: a predictor without its measurements could not learn
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, measurement_lines(measured))
+    else:
+        path.unlink(missing_ok=True)
+    predictor.save(folder)
     return folder
 
 

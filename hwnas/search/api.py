@@ -25,6 +25,7 @@ def search(
     time_s: float | None = None,
     max_latency_ms: float | None = None,
     max_size_mb: float | None = None,
+    max_memory_mb: float | None = None,
     precision: str | Sequence[str] | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -48,6 +49,7 @@ def search(
         time_s: seconds for everything; None: no limit.
         max_latency_ms: hard limit of the predicted latency, on each device.
         max_size_mb: hard limit of the weights' size, in 1e6 bytes.
+        max_memory_mb: hard limit of the modelled peak memory (weights and the largest operation), in 1e6 bytes.
         precision: one or several that each device has; None: all that they have in common.
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
@@ -71,6 +73,7 @@ def search(
         time_s=time_s,
         max_latency_ms=max_latency_ms,
         max_size_mb=max_size_mb,
+        max_memory_mb=max_memory_mb,
         precisions=(precision,) if isinstance(precision, str) else None if precision is None else tuple(precision),
         seed=seed,
         out=None if out is None else Path(out),

@@ -1,10 +1,10 @@
-"""Hard budgets: checked from the predictor alone, before anything is trained."""
+"""Hard budgets: checked from the predictor and the list of operations alone, before anything is trained."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.errors import ConfigError, InfeasibleBudgetError
 from hwnas.search.joint import JointSpace
 
-__all__ = ["Budget", "Scorer"]
+__all__ = ["Budget", "Limit", "Scorer"]
 
 
 @dataclass
@@ -46,9 +46,48 @@ class Scorer:
         before = {candidate: self.predict(candidate) for candidate in kept}
         return Scorer(self.joint, {**self.predictors, **predictors}, before)
 
+    def latency_ms(self, candidate: Candidate) -> float:
+        """Predicted latency."""
+        return self.predict(candidate).latency_ms
+
     def size_mb(self, candidate: Candidate) -> float:
         """Bytes of weights at the candidate's precision, in 1e6 bytes."""
         return sum(op.weight_bytes for op in self.joint.operations(candidate)) / 1e6
+
+    def memory_mb(self, candidate: Candidate) -> float:
+        """Modelled peak memory at batch 1, in 1e6 bytes: the weights, and what the largest operation reads and writes.
+
+        A lower bound: tensors that wait for a later operation, and the runtime itself, come on top.
+        """
+        return self.size_mb(candidate) + self.joint.operations(candidate).peak_activation_bytes / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A figure of candidates that must not exceed a value.
+
+    Attributes:
+        setting: what it is called in the settings.
+        name, unit: of the figure.
+        most: the largest value allowed.
+        value: of a candidate.
+        best: what the candidate with the least of it is called.
+        source: where the value comes from.
+    """
+
+    setting: str
+    name: str
+    unit: str
+    most: float
+    value: Callable[[Candidate], float]
+    best: str
+    source: str
+
+    def say(self, reached: float, where: str = "") -> str:
+        """What was asked for, and the best value that was seen."""
+        known = math.isfinite(reached)
+        seen = f"{reached:.4g} {self.unit} ({self.source})" if known else "none that the predictor knows"
+        return f"{self.name}: asked for {self.most:g} {self.unit}, {self.best} seen{where}{'' if known else ':'} {seen}"
 
 
 @dataclass
@@ -56,18 +95,40 @@ class Budget:
     """The hard limits of a search.
 
     Attributes:
-        scorers: device -> what predicts latency and size; all of one joint space.
-        max_latency_ms, max_size_mb: None is no limit. The latency is that on each device.
+        scorers: device -> what predicts latency, and counts size and memory; all of one joint space.
+        max_latency_ms, max_size_mb, max_memory_mb: None is no limit. The latency is that on each device.
         knowing: devices whose predictors know the space; candidates that one of them knows nothing of are refused.
-        fastest_ms, smallest_mb: the best values seen so far, for the message when nothing fits.
     """
 
     scorers: Mapping[str, Scorer]
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
+    max_memory_mb: float | None = None
     knowing: frozenset[str] = frozenset()
-    fastest_ms: dict[str, float] = field(default_factory=dict)
-    smallest_mb: float = math.inf
+    # The least value of each limit's figure that was seen, and of the candidates that break no other limit.
+    _least: dict[str, float] = field(default_factory=dict, init=False)
+    _least_within: dict[str, float] = field(default_factory=dict, init=False)
+
+    @property
+    def limits(self) -> list[Limit]:
+        """Those that were given; one of latency for each device."""
+        found = []
+        for device, scorer in self.scorers.items() if self.max_latency_ms is not None else ():
+            name = f"latency on {device}" if len(self.scorers) > 1 else "latency"
+            found.append(
+                Limit(
+                    "max_latency_ms", name, "ms", self.max_latency_ms or 0.0, scorer.latency_ms, "fastest", "predicted"
+                )
+            )
+        if self.max_size_mb is not None:
+            found.append(
+                Limit("max_size_mb", "size", "MB", self.max_size_mb, self.scorer.size_mb, "smallest", "counted")
+            )
+        if self.max_memory_mb is not None:
+            found.append(
+                Limit("max_memory_mb", "memory", "MB", self.max_memory_mb, self.scorer.memory_mb, "least", "modelled")
+            )
+        return found
 
     @property
     def scorer(self) -> Scorer:
@@ -97,16 +158,13 @@ class Budget:
         found = self.predict(candidate)
         if any(device in self.knowing and not prediction.in_domain for device, prediction in found.items()):
             return math.inf
-        over = 0.0
-        for device, prediction in found.items():
-            self.fastest_ms[device] = min(self.fastest_ms.get(device, math.inf), prediction.latency_ms)
-            if self.max_latency_ms is not None:
-                over += max(0.0, prediction.latency_ms / self.max_latency_ms - 1)
-        if self.max_size_mb is not None:
-            size_mb = self.scorer.size_mb(candidate)
-            self.smallest_mb = min(self.smallest_mb, size_mb)
-            over += max(0.0, size_mb / self.max_size_mb - 1)
-        return over
+        values = [(limit, value := limit.value(candidate), max(0.0, value / limit.most - 1)) for limit in self.limits]
+        total = sum(over for _, _, over in values)
+        for limit, value, over in values:
+            self._least[limit.name] = min(value, self._least.get(limit.name, math.inf))
+            if total == over:
+                self._least_within[limit.name] = min(value, self._least_within.get(limit.name, math.inf))
+        return total
 
     def descend(
         self,
@@ -151,30 +209,42 @@ class Budget:
         """Make sure that at least one candidate fits.
 
         Raises:
-            InfeasibleBudgetError: none was found; the message names the budget and the best value seen.
+            InfeasibleBudgetError: none was found; the message names the limit that is to blame, or says that only their
+                combination is, and the best values seen.
             ConfigError: a budget is given that no predictor can check.
         """
-        if self.max_latency_ms is None and self.max_size_mb is None:
+        limits = self.limits
+        if not limits:
             return
         if not all(scorer.predictors for scorer in self.scorers.values()):
             raise ConfigError("a budget needs a latency predictor; calibrate the device first")
         if self.find(self.smallest(), rng, seen=()) is not None:
             return
-        parts = [] if self.max_latency_ms is None else [self._too_slow(self.max_latency_ms)]
-        if self.max_size_mb is not None:
-            parts.append(f"size: asked for {self.max_size_mb:g} MB, smallest seen {self.smallest_mb:.4g} MB")
-        name = self.joint.space.name
+        space = f"candidate of space {self.joint.space.name!r}"
+        if said := self._unreachable(limits, rng):
+            raise InfeasibleBudgetError(
+                f"no {space} meets the budget; {'; '.join(said)}. Raise the limit or change --space"
+            )
+        said = [limit.say(self._least_within.get(limit.name, math.inf), " within the others") for limit in limits]
         raise InfeasibleBudgetError(
-            f"no candidate of space {name!r} meets the budget; {'; '.join(parts)}. Raise the limit or change --space"
+            f"no {space} meets all limits together, though each can be met alone; {'; '.join(said)}. "
+            "Raise one of them or change --space"
         )
 
-    def _too_slow(self, limit_ms: float) -> str:
-        """What was asked for, and the best that was seen on the devices to blame; on all, if each alone would do."""
-        seen = {device: self.fastest_ms.get(device, math.inf) for device in self.scorers}
-        blamed = [device for device, fastest_ms in seen.items() if fastest_ms > limit_ms] or list(seen)
-        on = {device: f" on {device}" if len(seen) > 1 else "" for device in blamed}
-        best = ", ".join(f"fastest seen{on[device]} {seen[device]:.4g} ms (predicted)" for device in blamed)
-        return f"latency: asked for {limit_ms:g} ms, {best}"
+    def _unreachable(self, limits: Sequence[Limit], rng: np.random.Generator) -> list[str]:
+        """What is to be said of each setting that cannot be met even if it is the only one."""
+        said = []
+        for setting in dict.fromkeys(limit.setting for limit in limits):
+            own = [limit for limit in limits if limit.setting == setting]
+            others = {limit.setting: None for limit in limits if limit.setting != setting}
+            alone = replace(self, **others)  # type: ignore[arg-type]
+            if others and alone.find(alone.smallest(), rng, seen=()) is not None:
+                continue
+            least = {limit.name: min(b._least.get(limit.name, math.inf) for b in (self, alone)) for limit in own}
+            # Of several devices those that are too slow, or all if each alone would do.
+            blamed = [limit for limit in own if least[limit.name] > limit.most] or own
+            said += [limit.say(least[limit.name]) for limit in blamed]
+        return said
 
     def smallest(self) -> Candidate:
         """The cheapest architecture at the precision that makes it fastest; on several devices, by the product."""

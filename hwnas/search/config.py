@@ -28,6 +28,8 @@ class SearchConfig:
         time_s: seconds for everything, calibration and finishing included; None: no limit.
         max_latency_ms: hard limit of the predicted latency on each device; checked before anything is trained.
         max_size_mb: hard limit of the weights' size at the candidate's precision, in 1e6 bytes.
+        max_memory_mb: hard limit of the modelled peak memory, in 1e6 bytes: weights at the candidate's precision, and
+            what the largest operation reads and writes at batch 1 (a lower bound of what a runtime holds).
         precisions: which precisions to search; each device must have them; None: all that they have in common.
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
@@ -48,6 +50,7 @@ class SearchConfig:
     time_s: float | None = None
     max_latency_ms: float | None = None
     max_size_mb: float | None = None
+    max_memory_mb: float | None = None
     precisions: tuple[str, ...] | None = None
     seed: int = 0
     out: Path | None = None
@@ -70,7 +73,7 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} must be at least {least}, got {value}")
-        for name in ("time_s", "max_latency_ms", "max_size_mb"):
+        for name in ("time_s", "max_latency_ms", "max_size_mb", "max_memory_mb"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be a number above 0, got {value}")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hwnas.core.front import Front
-from hwnas.core.measurement import MEASUREMENTS, Measurement, write_measurements
+from hwnas.core.measurement import MEASUREMENTS, Measurement, measurement_lines, read_measurements
 from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
 from hwnas.export.verify import compare
 from hwnas.latency.calibrate import learn_from
+from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.search.config import SearchConfig
 from hwnas.search.describe import Describer
 from hwnas.search.effort import (
@@ -30,8 +32,9 @@ from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
 from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.loop import Loop
-from hwnas.search.per_device import write_each
+from hwnas.search.per_device import folder_of, write_each
 from hwnas.search.result import SearchResult
+from hwnas.search.roundlog import RoundLog
 from hwnas.search.setup import PREDICTORS, THREADS, Setup
 from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
@@ -44,6 +47,8 @@ MORE_ROUNDS = 2  # after the first, each with a predictor that learned from the 
 KEPT_SHARE = 0.9  # of the measured models lie in their intervals, if these are as wide as they should be
 MORE_TRIALS = 0.2  # of those of the first round
 _LEAST_LEFT_S = 30.0  # of a given time, for another round
+
+ByDevice = dict[str, dict[str, Measurement]]  # device -> id -> measurement
 
 
 @dataclass
@@ -70,8 +75,13 @@ class Rounds:
     clock: Clock
     reference: Mapping[str, tuple[float, float]]
     _finished: list[tuple[Evaluated, Finished]] = field(default_factory=list)
-    _measured: dict[str, dict[str, Measurement]] = field(default_factory=dict)  # device -> id -> measurement
-    _latest: dict[str, dict[str, Measurement]] = field(default_factory=dict)
+    _measured: ByDevice = field(default_factory=dict)
+    _latest: ByDevice = field(default_factory=dict)
+    _log: RoundLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        asked = {"trials": self.config.trials_wanted, "n_front": self.config.n_front}
+        self._log = RoundLog.open(self.folder, asked)
 
     def run(self, records: Sequence[Evaluated]) -> Front:
         """The front; it is written after each round.
@@ -92,31 +102,26 @@ class Rounds:
             teacher_shrink=finish_factors(self.effort, task)[-1],
             others=tuple(others),
         )
-        front = self._round(finisher, records, self.config.n_front)
+        front = self._round(1, finisher, records, self.config.n_front)
         for number in range(2, 2 + MORE_ROUNDS):
-            learned = self._learn()
+            learned = self._learn(number)
             if not learned or not self._goes_on(learned):
                 break
             records = self._search_on(learned, number)
-            front = self._round(finisher, records, max(2, self.config.n_front // 2))
+            front = self._round(number, finisher, records, max(2, self.config.n_front // 2))
+        self._log.end()
         return front
 
-    def _round(self, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
+    def _round(self, number: int, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
         _write_trials(self.folder, records)
-        done = {made.candidate for _, made in self._finished}
-        order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
-        order = [record for record in order if record.candidate not in done]
-        finished = self._finish(finisher, order, wanted)
-        self._latest = {
-            setup.device.name: measure_finished(
-                finished, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
-            )
-            for setup in self.targets.setups
-        }
-        for device, found in self._latest.items():
-            write_measurements(self.folder / MEASUREMENTS, found.values())
-            self._measured[device] = self._measured.get(device, {}) | found
+        earlier = self._done_before(number, finisher, records)
+        finished, self._latest = earlier or self._finished_now(finisher, records, wanted)
         self._finished += finished
+        self._measured = _together(self._measured, self._latest)
+        kept = _together(_measured_before(self.folder), self._measured)
+        lines = measurement_lines(found for of_device in kept.values() for found in of_device.values())
+        write_atomic(self.folder / MEASUREMENTS, lines)
+        self._log.end_round(number, self.loop.study.n_worked, [made.candidate.id for _, made in finished])
         front = assemble(
             self._finished, self._measured, self.loop.budget, self.targets, self.reference, seed=self.config.seed
         )
@@ -124,8 +129,56 @@ class Rounds:
         SearchResult(self.folder, front).report()
         return front
 
-    def _learn(self) -> dict[str, Mapping[str, LatencyPredictor]]:
-        """Predictors of each device that learned from the models measured last; the front is written already."""
+    def _finished_now(
+        self, finisher: Finisher, records: Sequence[Evaluated], wanted: int
+    ) -> tuple[list[tuple[Evaluated, Finished]], ByDevice]:
+        """The models of a round, and their measurements on each device that can be reached."""
+        done = {made.candidate for _, made in self._finished}
+        order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
+        order = [record for record in order if record.candidate not in done]
+        finished = self._finish(finisher, order, wanted)
+        latest = {
+            setup.device.name: measure_finished(
+                finished, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
+            )
+            for setup in self.targets.setups
+        }
+        return finished, latest
+
+    def _done_before(
+        self, number: int, finisher: Finisher, records: Sequence[Evaluated]
+    ) -> tuple[list[tuple[Evaluated, Finished]], ByDevice] | None:
+        """The same, if an earlier session ended the round and its files are whole."""
+        done = self._log.done(number)
+        if done is None:
+            return None
+        by_id = {record.candidate.id: record for record in records}
+        pairs = [(by_id[name], finisher.known(by_id[name].candidate)) for name in done.models if name in by_id]
+        finished = [(record, made) for record, made in pairs if made is not None]
+        if len(finished) < len(done.models):
+            return None
+        before = _measured_before(self.folder)
+        latest = {
+            device: {name: found[name] for name in done.models if name in (found := before.get(device, {}))}
+            for device in self.targets.devices
+        }
+        return finished, latest
+
+    def _learn(self, number: int) -> dict[str, Mapping[str, LatencyPredictor]]:
+        """Predictors of each device that learned from the models measured last; the front is written already.
+
+        Args:
+            number: of the round that they are for.
+        """
+        before, home = self._log.done(number - 1), self.folder / f"{PREDICTORS}-{number}"
+        if before is not None and before.learned:
+            return {
+                device: {
+                    p: LinearGpPredictor.load(folder_of(home, device, self.targets.devices) / p) for p in precisions
+                }
+                for device, precisions in before.learned.items()
+            }
+        shutil.rmtree(home, ignore_errors=True)  # frozen in part, by a session that was killed then
         found = {setup.device.name: self._learn_of(setup) for setup in self.targets.setups}
         return {device: learned for device, learned in found.items() if learned}
 
@@ -176,13 +229,16 @@ class Rounds:
         kept = [made.candidate for _, made in self._finished]
         before = self.loop.budget.scorers
         scorers = {device: scorer.learned(learned.get(device, {}), kept=kept) for device, scorer in before.items()}
-        study, share = self.loop.study, self.clock.share(SEARCH_SHARE)
-        more = max(1, round(MORE_TRIALS * study.n_worked))
-        self.listener.phase("search on", study.n_worked + more)
+        if all(isinstance(predictor, LinearGpPredictor) for of in learned.values() for predictor in of.values()):
+            self._log.learn(number - 1, {device: tuple(of) for device, of in learned.items()})
+        study, share, done = self.loop.study, self.clock.share(SEARCH_SHARE), self._log.done(number - 1)
+        wanted = study.n_worked if done is None else done.n_trials
+        wanted += max(1, round(MORE_TRIALS * wanted))
+        self.listener.phase("search on", wanted)
         deadline = Clock.starting_now(share).end_s
         budget = replace(self.loop.budget, scorers=scorers)
         study.describe_by(Describer(budget).by_device())
-        self.loop = replace(self.loop, budget=budget, n_trials=study.n_worked + more, deadline_s=deadline)
+        self.loop = replace(self.loop, budget=budget, n_trials=wanted, deadline_s=deadline)
         with threads_for(self.effort.batch_macs):
             records = self.loop.run()
         return [_as_predicted(record, budget.predict(record.candidate)) for record in records]
@@ -237,6 +293,21 @@ def _as_predicted(record: Evaluated, found: Mapping[str, Prediction]) -> Evaluat
         latency_ms={device: prediction.latency_ms for device, prediction in found.items()},
         in_domain={device: prediction.in_domain for device, prediction in found.items()},
     )
+
+
+def _measured_before(folder: Path) -> ByDevice:
+    """The measurements that the run folder holds; a file that is damaged holds none."""
+    found: ByDevice = {}
+    try:
+        for measurement in read_measurements(folder / MEASUREMENTS):
+            found.setdefault(measurement.device, {})[measurement.candidate.id] = measurement
+    except MeasurementError:
+        return {}
+    return found
+
+
+def _together(before: ByDevice, later: ByDevice) -> ByDevice:
+    return {device: before.get(device, {}) | later.get(device, {}) for device in {**before, **later}}
 
 
 def _write_trials(folder: Path, records: Sequence[Evaluated]) -> None:

@@ -85,7 +85,7 @@ class _Run:
             folder.check_same({**targets.facts(), "predictors": write_each(ids)})
             if folder.is_finished and self._has_all_trials(folder, targets):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
-                return SearchResult(folder.path, read_front(folder.path))
+                return _finished(folder)
             for line in _opening(targets, predictors, folder.path):
                 self.listener.note(line)
             front = self._search(folder, targets, budget, clock)
@@ -93,9 +93,9 @@ class _Run:
         return SearchResult(folder.path, front)
 
     def _budget(self, targets: Targets, predictors: Predictors) -> Budget:
-        joint = targets.joint
+        config, joint = self.config, targets.joint
         scorers = {device: Scorer(joint, found) for device, found in predictors.items()}
-        budget = Budget(scorers, self.config.max_latency_ms, self.config.max_size_mb, targets.knowing)
+        budget = Budget(scorers, config.max_latency_ms, config.max_size_mb, config.max_memory_mb, targets.knowing)
         budget.require_feasible(np.random.default_rng(self.config.seed))
         return budget
 
@@ -133,6 +133,13 @@ class _Run:
             records = loop.run()
         rounds = Rounds(self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference)
         return rounds.run(records)
+
+
+def _finished(folder: RunFolder) -> SearchResult:
+    result = SearchResult(folder.path, read_front(folder.path))
+    if not (folder.path / "report.html").exists():  # killed between front and report
+        result.report()
+    return result
 
 
 def _label(config: SearchConfig) -> str:

@@ -13,16 +13,22 @@ from typing import Any
 
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.search.config import SearchConfig
-from hwnas.store import read_json, write_json
+from hwnas.search.roundlog import rounds_are_over
+from hwnas.store import PART, read_json, remove_parts, write_json
 
 __all__ = ["CONFIG", "RunFolder"]
 
 CONFIG = "config.json"
 JOURNAL = "study.journal"
+LOCK = ".lock"
 SCHEMA = 1
 # What a resumed search may be given anew; all else is what the run began with.
 _FREE = {"out", "resume", "n_trials", "time_s", "n_front"}
 _VERSIONS = ("hwnas", "torch", "optuna", "onnxruntime", "numpy")
+
+
+def _is_finished(path: Path) -> bool:
+    return (path / "front.json").exists() and rounds_are_over(path)
 
 
 class RunFolder:
@@ -43,8 +49,8 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the front was written."""
-        return (self.path / "front.json").exists()
+        """Whether the front was written, and no further round was to come."""
+        return _is_finished(self.path)
 
     @classmethod
     def open(cls, config: SearchConfig, *, label: str) -> RunFolder:
@@ -63,18 +69,29 @@ class RunFolder:
             return cls._resumed(config, label)
         path = config.out or cls._free_name(label)
         try:
-            path.mkdir(parents=True, exist_ok=False)
-        except FileExistsError as error:
-            raise RunFolderError(
-                f"{path} exists already; go on with --resume, or choose another folder with --out"
-            ) from error
+            path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            if path.exists():
+                raise cls._taken(path) from error
             raise RunFolderError(f"cannot make {path}: {error.strerror}; choose another folder with --out") from error
         folder = cls(path, replace(config, out=path))
+        if not folder._is_unused():
+            raise cls._taken(path)
         if not os.access(path, os.W_OK):
             raise RunFolderError(f"{path} is not writable; choose another folder with --out")
-        folder.write_config({})
+        with folder.locked():
+            if not folder._is_unused():  # another search was faster
+                raise cls._taken(path)
+            folder.write_config({})
         return folder
+
+    def _is_unused(self) -> bool:
+        """Whether there is nothing in it but what a search leaves that was killed before it wrote its settings."""
+        return all(path.name == LOCK or path.name.endswith(PART) for path in self.path.iterdir())
+
+    @staticmethod
+    def _taken(path: Path) -> RunFolderError:
+        return RunFolderError(f"{path} exists already; go on with --resume, or choose another folder with --out")
 
     @staticmethod
     def _free_name(label: str) -> Path:
@@ -111,7 +128,7 @@ class RunFolder:
         found = [p for p in Path("runs").glob(f"{label}*") if (p / CONFIG).exists()]
         if not found:
             raise RunFolderError(f"no run named {label}* in runs/; name the folder with --out, or leave --resume out")
-        return max(found, key=lambda p: (not (p / "front.json").exists(), (p / CONFIG).stat().st_mtime))
+        return max(found, key=lambda p: (not _is_finished(p), (p / CONFIG).stat().st_mtime))
 
     def write_config(self, found: Mapping[str, Any]) -> None:
         """Write `config.json`: settings, versions, and what the search found out (predictor ids, data, ...)."""
@@ -137,14 +154,15 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder; the lock goes with the process, however it ends.
+        """Hold the folder; the lock goes with the process, however it ends. What a killed one half wrote is removed.
 
         Raises:
             RunFolderError: another search holds it.
         """
-        with (self.path / ".lock").open("w") as file:
+        with (self.path / LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise RunFolderError(f"another search is writing to {self.path}; wait for it to end") from error
+            remove_parts(self.path)
             yield

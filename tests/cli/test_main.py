@@ -20,7 +20,7 @@ RUNNER = CliRunner()
 OPTIONS = {
     "search": (
         *("--device", "--space", "--task", "--data", "--trials", "--time", "--max-latency", "--max-size"),
-        *("--precision", "--seed", "--out", "--storage", "--resume"),
+        *("--max-memory", "--precision", "--seed", "--out", "--storage", "--resume"),
     ),
     "measure": ("--device", "--space", "--samples", "--host", "--out"),
     "calibrate": ("--device", "--measurements", "--sources"),

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
+from torch import nn
 
+from hwnas.core.space import Choice, SearchSpace
+from hwnas.core.task import TaskLike
 from hwnas.errors import ConfigError, InfeasibleBudgetError
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.joint import JointSpace
@@ -32,6 +37,16 @@ def test_size_is_of_the_weights_at_their_precision(make_joint: MakeJoint, make_b
     assert scorer.size_mb(joint.candidate(values | {"precision": "int8"})) == pytest.approx(params / 1e6)
 
 
+def test_memory_is_weights_and_the_largest_operation(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    scorer = make_budget(joint).scorer
+    values = {"width": 16, "kernel": 3}
+    # The convolution reads 1 x 8 x 8 and writes 16 x 4 x 4; batch norm and ReLU write over what they read.
+    for precision, size in (("fp32", 4), ("int8", 1)):
+        candidate = joint.candidate(values | {"precision": precision})
+        assert scorer.memory_mb(candidate) == pytest.approx(scorer.size_mb(candidate) + size * (64 + 256) / 1e6)
+
+
 def test_excess(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
     joint = make_joint()
     candidate = joint.candidate({"width": 8, "kernel": 3, "precision": "fp32"})
@@ -42,6 +57,9 @@ def test_excess(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
     assert make_budget(joint, max_latency_ms=latency_ms / 1.5).excess(candidate) == pytest.approx(0.5)
     both = make_budget(joint, max_latency_ms=latency_ms / 1.5, max_size_mb=size_mb / 2)
     assert both.excess(candidate) == pytest.approx(1.5)
+    memory_mb = free.scorer.memory_mb(candidate)
+    assert make_budget(joint, max_memory_mb=memory_mb).excess(candidate) == 0
+    assert make_budget(joint, max_memory_mb=memory_mb / 1.25).excess(candidate) == pytest.approx(0.25)
     assert make_budget(joint, known_macs=0, in_domain_only=True).excess(candidate) == math.inf
     assert make_budget(joint, known_macs=0).excess(candidate) == 0
 
@@ -108,6 +126,55 @@ def test_a_size_that_nothing_meets(make_joint: MakeJoint, make_budget: MakeBudge
     with pytest.raises(InfeasibleBudgetError, match=r"size: asked for 1e-06 MB, smallest seen 0\.000186 MB"):
         # 4 channels, kernel 1: 8 + 8 + 170 parameters of one byte
         make_budget(joint, max_size_mb=1e-6).require_feasible(np.random.default_rng(0))
+
+
+def test_a_memory_that_nothing_meets(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint()
+    least_mb = min(make_budget(joint).scorer.memory_mb(candidate) for candidate in joint.all(100) or ())
+    said = re.escape(f"memory: asked for 1e-06 MB, least seen {least_mb:.4g} MB (modelled). Raise the limit")
+    with pytest.raises(InfeasibleBudgetError, match=said):
+        make_budget(joint, max_memory_mb=1e-6).require_feasible(np.random.default_rng(0))
+    make_budget(joint, max_memory_mb=least_mb).require_feasible(np.random.default_rng(0))
+
+
+def test_of_several_limits_the_one_that_nothing_meets_is_to_blame(
+    make_joint: MakeJoint, make_budget: MakeBudget
+) -> None:
+    limits = {"max_latency_ms": 5.0, "max_size_mb": 1e-6, "max_memory_mb": 5.0}
+    with pytest.raises(InfeasibleBudgetError) as caught:
+        make_budget(make_joint(), **limits).require_feasible(np.random.default_rng(0))
+    assert "size: asked for 1e-06 MB, smallest seen 0.000186 MB (counted)" in str(caught.value)
+    assert "latency" not in str(caught.value)
+    assert "memory" not in str(caught.value)
+
+
+def build_either(architecture: Any, task: TaskLike) -> nn.Module:
+    """Much work and few weights, or the other way round."""
+    if architecture["kind"] == "linear":
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 512), nn.ReLU(), nn.Linear(512, task.n_outputs))
+    convs = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, task.n_outputs))
+
+
+def test_limits_that_can_be_met_alone_but_not_together(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    joint = make_joint(SearchSpace("either", [Choice("kind", ("conv", "linear"))], build_either), ("fp32",))
+    scorer = make_budget(joint).scorer
+    conv, linear = (joint.candidate({"kind": kind, "precision": "fp32"}) for kind in ("conv", "linear"))
+    limits = {"max_latency_ms": scorer.predict(linear).latency_ms, "max_size_mb": scorer.size_mb(conv)}
+    for name, limit in limits.items():
+        make_budget(joint, **{name: limit}).require_feasible(np.random.default_rng(0))
+    with pytest.raises(InfeasibleBudgetError) as caught:
+        make_budget(joint, **limits).require_feasible(np.random.default_rng(0))
+    message = str(caught.value)
+    assert "no candidate of space 'either' meets all limits together, though each can be met alone" in message
+    assert f"fastest seen within the others {scorer.predict(conv).latency_ms:.4g} ms (predicted)" in message
+    assert f"smallest seen within the others {scorer.size_mb(linear):.4g} MB (counted)" in message
+
+
+def test_nothing_that_the_predictor_knows(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
+    budget = make_budget(make_joint(), known_macs=0, in_domain_only=True, max_memory_mb=1.0)
+    with pytest.raises(InfeasibleBudgetError, match="least seen: none that the predictor knows"):
+        budget.require_feasible(np.random.default_rng(0))
 
 
 def test_a_budget_without_a_predictor(make_joint: MakeJoint) -> None:

@@ -27,6 +27,7 @@ from hwnas.search.config import SAMPLERS, SearchConfig
         ({"max_latency_ms": -1.0}, "max_latency_ms must be"),
         ({"max_latency_ms": math.nan}, "max_latency_ms must be"),
         ({"max_size_mb": 0.0}, "max_size_mb must be"),
+        ({"max_memory_mb": math.inf}, "max_memory_mb must be"),
     ],
 )
 def test_bad_values(settings: dict[str, Any], said: str) -> None:

@@ -102,6 +102,15 @@ def test_only_what_is_within_the_budget_is_evaluated(parts: Make, joint: JointSp
     assert len(set(evaluated(loop))) == min(12, len(fitting))
 
 
+def test_no_candidate_over_the_memory_is_evaluated(parts: Make, make_joint: Make) -> None:
+    joint = make_joint()
+    memory_mb = parts(joint).budget.scorer.memory_mb
+    limit = sorted(memory_mb(candidate) for candidate in joint.all(100))[5]
+    loop = parts(joint, 12, study="tight", max_memory_mb=limit)
+    loop.run()
+    assert set(evaluated(loop)) == {candidate for candidate in joint.all(100) if memory_mb(candidate) <= limit}
+
+
 def test_a_budget_that_few_meet_ends_the_search(parts: Make, make_joint: Make) -> None:
     joint = make_joint()
     latencies = sorted(parts(joint).budget.scorer.predict(candidate).latency_ms for candidate in joint.all(100))

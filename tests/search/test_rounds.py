@@ -79,6 +79,48 @@ def test_a_search_goes_on_when_its_predictions_do_not_hold(
     assert len((tmp_path / "run/trials.jsonl").read_text().splitlines()) == 6
 
 
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("kill_in", ["finish", "measure"])
+def test_a_search_that_is_killed_in_a_further_round_goes_on_with_it(
+    search: Callable[..., Any],
+    recorder: Any,
+    a_card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kill_in: str,
+) -> None:
+    learned, phase = Slow(replace(a_card, id="learned"), 1e-6, 1e6), recorder.phase
+
+    def kills(name: str, total: int | None) -> None:
+        phase(name, total)
+        if name == kill_in and "search on" in recorder.phases:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recorder, "phase", kills)
+        with pytest.raises(Killed):
+            search(learned)
+    first = json.loads((tmp_path / "run/rounds.json").read_text())["rounds"]
+    measured = (tmp_path / "run/measurements.jsonl").read_bytes()
+    assert len(first) == 1
+    recorder.phases.clear()
+    search(learned, resume=True)
+    assert recorder.phases == ["search", "search on", "finish", "measure"]  # what the first round made is read back
+    assert (tmp_path / "run/measurements.jsonl").read_bytes().startswith(measured)
+    log = json.loads((tmp_path / "run/rounds.json").read_text())
+    assert log["over"]
+    assert log["rounds"][:1] == first
+    assert len(log["rounds"]) == 2
+    assert not {*log["rounds"][1]["models"]} & {*first[0]["models"]}
+    assert len((tmp_path / "run/trials.jsonl").read_text().splitlines()) == 6
+    recorder.phases.clear()
+    search(learned, resume=True)
+    assert recorder.phases == []
+
+
 def test_it_ends_when_nothing_can_be_learned(search: Callable[..., Any], recorder: Any) -> None:
     search(None)
     assert recorder.phases == ["search", "finish", "measure"]

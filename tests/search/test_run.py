@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import subprocess
@@ -21,11 +22,12 @@ from hwnas.core.candidate import Candidate
 from hwnas.core.pareto import hypervolume_2d
 from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import Task
-from hwnas.errors import BuildError, ConfigError, InfeasibleBudgetError, RunFolderError
+from hwnas.errors import BuildError, ConfigError, InfeasibleBudgetError, RunFolderError, TrainingError
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Clock
 from hwnas.search.result import SearchResult
 from hwnas.search.run import run_search
+from hwnas.search.runfolder import RunFolder
 from hwnas.store import read_front, sha256_of
 from hwnas.trace import operations
 
@@ -157,6 +159,62 @@ def test_resuming_a_finished_run(config: SearchConfig, few: Task, make_space: Ma
     assert len(rows) == len({row["id"] for row in rows}) == 4
 
 
+def test_a_report_that_a_kill_prevented_is_written_when_resuming(
+    config: SearchConfig, few: Task, make_space: MakeSpace
+) -> None:
+    space = make_space((4,), (1, 3))
+    result = run_search(replace(config, n_trials=1), space=space, task=few)
+    report = result.run_dir / "report.html"
+    report.unlink()
+    run_search(replace(config, n_trials=1, resume=True), space=space, task=few)
+    assert report.exists()
+
+
+def test_a_second_search_on_a_run_folder_is_refused(config: SearchConfig, few: Task, make_space: MakeSpace) -> None:
+    folder = RunFolder.open(config, label="nano")
+    before = {path: path.read_bytes() for path in folder.path.iterdir()}
+    with folder.locked():
+        for resume, said in ((True, "another search is writing to"), (False, "exists already")):
+            with pytest.raises(RunFolderError, match=said) as caught:
+                run_search(replace(config, resume=resume), space=make_space((4,)), task=few)
+            assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in folder.path.iterdir()} == before
+
+
+def test_a_space_with_fewer_candidates_than_trials(
+    config: SearchConfig, few: Task, make_space: MakeSpace, recorder: Any
+) -> None:
+    space = make_space((4,), (1, 3))
+    result = run_search(config, recorder, space=space, task=few)
+    assert len(trial_rows(result.run_dir)) == 2
+    assert any("all candidates within the budgets were evaluated (2)" in note for note in recorder.notes)
+    again = run_search(replace(config, resume=True), space=space, task=few)
+    assert again.details == result.details
+
+
+def test_a_search_in_which_every_training_fails_names_the_first_cause(
+    config: SearchConfig, few: Task, make_space: MakeSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: object, candidate: Candidate) -> None:
+        raise TrainingError(f"candidate {candidate.id}: the loss is nan")
+
+    monkeypatch.setattr("hwnas.accuracy.trained.TrainedEvaluator.evaluate", fails)
+    with pytest.raises(TrainingError, match=r"each of the first 5 evaluations failed, .*: the loss is nan") as caught:
+        run_search(config, space=make_space((4, 12, 32), (1, 3)), task=few)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_clock_that_jumps_does_not_matter(
+    config: SearchConfig, few: Task, make_space: MakeSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = itertools.cycle((0.0, 4e9, 1e3))
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    start = time.monotonic()
+    result = run_search(replace(config, time_s=600.0), space=make_space((4, 12), (1, 3)), task=few)
+    assert len(trial_rows(result.run_dir)) == 4  # all that there are
+    assert time.monotonic() - start < 600
+
+
 def test_a_resumed_run_must_be_the_same_search(config: SearchConfig, few: Task, make_space: MakeSpace) -> None:
     run_search(replace(config, n_trials=1, n_front=1), space=make_space((4,), (1, 3)), task=few)
     again = replace(config, n_trials=2, resume=True)
@@ -168,9 +226,19 @@ def test_a_resumed_run_must_be_the_same_search(config: SearchConfig, few: Task, 
         run_search(replace(again, seed=4), space=make_space((4,), (1, 3)), task=few)
 
 
-def test_a_budget_that_nothing_meets_makes_no_folder(config: SearchConfig, few: Task, make_space: MakeSpace) -> None:
-    with pytest.raises(InfeasibleBudgetError, match="fastest seen"):
-        run_search(replace(config, max_latency_ms=1e-6), space=make_space((4, 8)), task=few)
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("max_latency_ms", "fastest seen"),
+        ("max_size_mb", "smallest seen"),
+        ("max_memory_mb", r"least seen .* \(modelled\)"),
+    ],
+)
+def test_a_budget_that_nothing_meets_makes_no_folder(
+    config: SearchConfig, few: Task, make_space: MakeSpace, limit: str, said: str
+) -> None:
+    with pytest.raises(InfeasibleBudgetError, match=said):
+        run_search(replace(config, **{limit: 1e-6}), space=make_space((4, 8)), task=few)
     assert config.out is not None
     assert not config.out.exists()
 

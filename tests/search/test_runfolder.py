@@ -43,6 +43,35 @@ def test_a_folder_that_exists_is_not_touched(config: SearchConfig) -> None:
     assert (folder.path / "config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("left", [(), (".lock", ".config.json.x1.part")])
+def test_a_folder_that_was_killed_before_it_had_settings_is_taken(config: SearchConfig, left: tuple[str, ...]) -> None:
+    assert config.out is not None
+    config.out.mkdir()
+    for name in left:
+        (config.out / name).touch()
+    folder = opened(config)
+    assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "config.json"]
+
+
+def test_a_folder_with_files_of_others_is_not_taken(config: SearchConfig) -> None:
+    assert config.out is not None
+    config.out.mkdir()
+    (config.out / "thesis.tex").touch()
+    with pytest.raises(RunFolderError, match="exists already"):
+        opened(config)
+    assert [path.name for path in config.out.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_search_half_wrote_is_removed(config: SearchConfig) -> None:
+    folder = opened(config)
+    model = folder.path / "models" / "abc"
+    model.mkdir(parents=True)
+    (model / ".manifest.json.q.part").touch()
+    (model / "manifest.json").touch()
+    with folder.locked():
+        assert [path.name for path in model.iterdir()] == ["manifest.json"]
+
+
 def test_new_folders_get_free_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: SearchConfig) -> None:
     monkeypatch.chdir(tmp_path)
     nameless = replace(config, out=None)
@@ -81,6 +110,7 @@ def test_nothing_to_resume(config: SearchConfig, make: bool) -> None:
         {"seed": 3},
         {"max_latency_ms": 2.0},
         {"max_size_mb": 1.0},
+        {"max_memory_mb": 1.0},
         {"precisions": ("fp32",)},
         {"sampler": "random"},
         {"storage": "sqlite:///x.db"},
