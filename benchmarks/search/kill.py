@@ -351,7 +351,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--space", default="small")
-    parser.add_argument("--device", default="jetson")
+    parser.add_argument("--device", default="jetson", help="one that is not measured: no two measured fronts are equal")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the run folders in this new folder")
     args = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parents[1]))
