@@ -15,10 +15,10 @@ def test_a_log_that_is_opened_again_knows_what_was_done(tmp_path: Path) -> None:
     assert log.done(1) is None
     assert rounds_are_over(tmp_path)  # a run of an earlier version has no log
     log.end_round(1, 40, ["a", "b"])
-    log.learn(1, ["fp32"])
+    log.learn(1, {"cpu": ("fp32",)})
     log.end_round(2, 48, ["c"])
     again = RoundLog.open(tmp_path, ASKED)
-    assert again.done(1) == DoneRound(40, ("a", "b"), ("fp32",))
+    assert again.done(1) == DoneRound(40, ("a", "b"), {"cpu": ("fp32",)})
     assert again.done(2) == DoneRound(48, ("c",), None)
     assert again.done(3) is None
     assert not rounds_are_over(tmp_path)
@@ -29,9 +29,9 @@ def test_a_log_that_is_opened_again_knows_what_was_done(tmp_path: Path) -> None:
 def test_a_round_that_was_read_back_stays_as_it_is(tmp_path: Path) -> None:
     log = RoundLog.open(tmp_path, ASKED)
     log.end_round(1, 40, ["a"])
-    log.learn(1, ["fp32"])
+    log.learn(1, {"cpu": ("fp32",)})
     log.end_round(1, 45, ["a"])
-    assert log.done(1) == DoneRound(40, ("a",), ("fp32",))
+    assert log.done(1) == DoneRound(40, ("a",), {"cpu": ("fp32",)})
     log.end_round(2, 48, ["c"])
     log.end_round(1, 45, ["a", "d"])  # it was made anew
     assert log.done(1) == DoneRound(45, ("a", "d"))
