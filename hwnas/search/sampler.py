@@ -88,7 +88,8 @@ class HypervolumeSampler(BaseSampler):
         losses = self._losses(study, [t.values[1 - self.known] for t, _ in seen])
         front = _front(costs, losses)
         rng = np.random.default_rng([self.seed, len(seen)])
-        params, pool = self._candidates(search_space, [seen[at][0].params for at in front], seen, rng)
+        busy = self._running(study, trial, search_space)
+        params, pool = self._candidates(search_space, [seen[at][0].params for at in front], seen, busy, rng)
         if not params:
             return {}
         pool_features = self._scaled(params, pool, search_space)
@@ -118,6 +119,12 @@ class HypervolumeSampler(BaseSampler):
             self._trials[trial.number] = (trial, described)
         kept = (self._trials[number] for number in sorted(self._trials))
         return [(trial, described) for trial, described in kept if described is not None]
+
+    def _running(self, study: Study, trial: FrozenTrial, space: Space) -> list[tuple[Params, Described]]:
+        """What others evaluate now; it is not proposed again."""
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        others = [t.params for t in running if t.number != trial.number and space.keys() <= t.params.keys()]
+        return self._described(others)
 
     def _losses(self, study: Study, values: Sequence[float]) -> FloatArray:
         """The unknown objective, as something to minimise; an accuracy between 0 and 1 becomes an error."""
@@ -160,13 +167,19 @@ class HypervolumeSampler(BaseSampler):
         return self._scale(*_blocks(params, described, space))
 
     def _candidates(
-        self, space: Space, front: Sequence[Params], seen: Sequence[tuple[Any, Described]], rng: np.random.Generator
+        self,
+        space: Space,
+        front: Sequence[Params],
+        seen: Sequence[tuple[Any, Described]],
+        busy: Sequence[tuple[Params, Described]],
+        rng: np.random.Generator,
     ) -> tuple[list[Params], list[Described]]:
         """Allowed candidates that were not seen, each once: drawn ones, and changed members of the front."""
         changed: list[Params] = []
         for _ in range(self.changed if front else 0):
             changed.append(_changed(front[int(rng.integers(len(front)))], _drawn(space, rng), rng))
         known = {_key(trial.params, described) for trial, described in seen}
+        known |= {_key(one, described) for one, described in busy}
         params: list[Params] = []
         found: list[Described] = []
         for one, described in [*self._pool(space, len(seen)), *self._described(changed)]:

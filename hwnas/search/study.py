@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +27,18 @@ from optuna.trial import FrozenTrial, TrialState
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.predictor import Prediction
-from hwnas.errors import ConfigError, RunFolderError
+from hwnas.errors import ConfigError, HwnasError, RunFolderError, StorageError
+from hwnas.search.claims import CONNECTION, Alone, Claims
 from hwnas.search.joint import JointSpace
 from hwnas.search.sampler import Describe, HypervolumeSampler
+from hwnas.search.storage import first_line, for_optuna, hidden, is_postgresql, unusable
 
 __all__ = ["Evaluated", "Proposal", "SearchStudy"]
 
 NAME = "hwnas"
+_MARK = "hwnas.search"  # what the study belongs to
+_STATE = "hwnas.state"  # what the searching process tells its workers
+PAUSE_S = 0.5  # between two looks at what others evaluate, when there is nothing else to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(first_line(error.__cause__ or error)) from error
     finally:
         optuna.logging.set_verbosity(level)
 
@@ -104,6 +112,13 @@ def _open_journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
+def _open_storage(url: str) -> BaseStorage:
+    if not is_postgresql(url):
+        return optuna.storages.get_storage(url)
+    database = optuna.storages.RDBStorage(for_optuna(url), engine_kwargs={"connect_args": dict(CONNECTION)})
+    return optuna.storages.get_storage(database)
+
+
 def _created_trials(journal: Path) -> int:
     """How many trials the journal begins: optuna reads one without its first lines as an empty study."""
     return len(re.findall(rb'"op_code":\s*4\b', journal.read_bytes())) if journal.exists() else 0
@@ -119,9 +134,12 @@ class SearchStudy:
         seed: of the proposals.
         journal: the journal file of the run folder.
         url: an Optuna storage URL that is used instead.
+        mark: what the search is; a study in a storage that has another one is not opened.
+        claims: keep the processes apart that share the study.
+        joins: the study is another process's: it must be there, and this one stops when that one has ended.
     Raises:
         RunFolderError: the journal is damaged.
-        ConfigError: the storage cannot be reached.
+        ConfigError: the storage cannot be reached, or holds another study of this name.
     """
 
     def __init__(
@@ -134,8 +152,14 @@ class SearchStudy:
         url: str | None = None,
         name: str = NAME,
         describe: Describe | None = None,
+        mark: Mapping[str, str] | None = None,
+        claims: Claims | None = None,
+        joins: bool = False,
     ) -> None:
         self.joint, self.sampler, self.seed = joint, sampler, seed
+        self.claims, self.joins = claims or Alone(), joins
+        self.running: set[Candidate] = set()  # of other processes
+        self.has_ended = False
         self._distributions: dict[str, BaseDistribution] = {
             choice.label: CategoricalDistribution(choice.options) for choice in joint.choices
         }
@@ -143,21 +167,55 @@ class SearchStudy:
         if describe is not None:
             self.describe_by(describe)
         try:
-            with _quiet():
-                storage = _open_journal(journal) if url is None else optuna.storages.get_storage(url)
-                self._study = optuna.create_study(
-                    storage=storage, study_name=name, directions=["minimize", "maximize"], load_if_exists=True
-                )
+            with self.claims.turn(of="tables"), _quiet():  # that optuna makes in a new database
+                storage = _open_journal(journal) if url is None else _open_storage(url)
+                self._study = self._opened(storage, name)
                 trials = self._study.get_trials(deepcopy=False)
+                if url is not None:
+                    self._check_mark(dict(mark or {}), hidden(url))
+        except HwnasError as error:
+            self.close()
+            if isinstance(error, StorageError) and url is not None:
+                raise unusable(url, error) from error
+            raise
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.close()
             if url is None:
+                reason = first_line(error)
                 raise RunFolderError(f"{journal} is damaged ({reason}); search again into a new --out") from error
-            raise ConfigError(f"storage {url!r} cannot be used: {reason}; check the URL and that it runs") from error
+            raise unusable(url, error) from error
         if url is None and _created_trials(journal) != len(trials):
             raise RunFolderError(f"{journal} is damaged (trials are missing); search again into a new --out")
-        self.evaluated = [record for trial in trials if (record := self._record(trial)) is not None]
-        self._pending = self._take_up([trial for trial in trials if trial.state == TrialState.RUNNING])
+        self.evaluated: list[Evaluated] = []
+        self._numbers: set[int] = set()
+        self._take_in(trials)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self._pending = [] if self.claims.is_shared else self._take_up(running)
+
+    def _opened(self, storage: BaseStorage, name: str) -> optuna.Study:
+        if not self.joins:
+            return optuna.create_study(
+                storage=storage, study_name=name, directions=["minimize", "maximize"], load_if_exists=True
+            )
+        try:
+            return optuna.load_study(storage=storage, study_name=name)
+        except KeyError as error:
+            raise ConfigError(
+                f"the storage holds no study {name!r}; begin the search with `hwnas search --storage URL`, and give "
+                "its workers the same URL"
+            ) from error
+
+    def _check_mark(self, mark: Mapping[str, str], shown: str) -> None:
+        found = self._study.user_attrs.get(_MARK)
+        if found is None and not self.joins:
+            self._study.set_user_attr(_MARK, mark)
+        elif found != mark:
+            other = next(key for key in {**mark, **(found or {})} if (found or {}).get(key) != mark.get(key))
+            theirs, ours = (found or {}).get(other), mark.get(other)
+            raise ConfigError(
+                f"study {self._study.study_name!r} in {shown} is of another {other} ({theirs}, here {ours}); use the "
+                "version of hwnas and the run folder that it was begun with, or begin a new run with another --out"
+            )
 
     def describe_by(self, describe: Describe) -> None:
         """What the sampler "hypervolume" is told from now on; others are told nothing."""
@@ -177,6 +235,61 @@ class SearchStudy:
                     self._study.tell(trial.number, state=TrialState.FAIL)
         return whole
 
+    def _take_in(self, trials: Iterable[FrozenTrial]) -> None:
+        """Remember what is finished and not known yet."""
+        for trial in trials:
+            if trial.number not in self._numbers and (record := self._record(trial)) is not None:
+                self._numbers.add(trial.number)
+                self.evaluated.append(record)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A context in which no other process proposes, and in which it is known what the others did and do."""
+        with self.claims.turn():
+            if self.claims.is_shared:
+                self._look_around()
+            yield
+
+    def _look_around(self) -> None:
+        with _quiet():
+            trials = self._study.get_trials(deepcopy=False)
+            self.has_ended = self.joins and bool((self.state or {}).get("has_ended"))
+        self._take_in(trials)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        # One that nobody has is of a dead process; further ones are left to others.
+        orphan = next((trial for trial in running if self.claims.take_over(trial._trial_id)), None)
+        self._pending = [] if orphan is None else self._take_up([orphan])
+        others = [t for t in running if t is not orphan and set(t.params) == set(self._distributions)]
+        self.running = {self.joint.candidate(trial.params) for trial in others}
+
+    def claim(self, proposal: Proposal) -> None:
+        """Say to other processes that this one evaluates the proposal."""
+        if not self.claims.take(proposal.trial_id):
+            raise StorageError("another process has taken the trial")
+
+    def wait(self) -> None:
+        """Give other processes time to finish what they evaluate."""
+        time.sleep(PAUSE_S)
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What the searching process told its workers; None: nothing yet."""
+        with _quiet():
+            return self._study.user_attrs.get(_STATE)
+
+    def publish(self, **state: Any) -> None:
+        """Tell workers how to evaluate and how far; nobody is told of a study that is not shared."""
+        if self.claims.is_shared:
+            self.claims.retrying(lambda: self._publish({"has_ended": False, **(self.state or {}), **state}))
+
+    def _publish(self, state: dict[str, Any]) -> None:
+        with _quiet():
+            self._study.set_user_attr(_STATE, state)
+
+    def close(self) -> None:
+        """Give back what this process has claimed."""
+        self.claims.close()
+
     def _record(self, trial: FrozenTrial) -> Evaluated | None:
         raw = trial.user_attrs.get("hwnas")
         if not trial.state.is_finished() or raw is None:
@@ -193,6 +306,11 @@ class SearchStudy:
         return sum(record.accuracy is not None for record in self.evaluated)
 
     @property
+    def n_begun(self) -> int:
+        """Evaluations that are finished, and those of other processes."""
+        return len(self.evaluated) + len(self.running)
+
+    @property
     def has_open_trials(self) -> bool:
         """Whether a killed process left a trial running or waiting."""
         return bool(self._pending or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
@@ -204,7 +322,7 @@ class SearchStudy:
             return self._proposal(trial._trial_id, trial.number, trial.params)
         with _quiet():
             # A fresh generator for each proposal, so that a resumed search goes on as an unbroken one would.
-            step = int(np.random.SeedSequence([self.seed, len(self.evaluated)]).generate_state(1)[0])
+            step = int(np.random.SeedSequence([self.seed, self.n_begun]).generate_state(1)[0])
             self._study.sampler = self._own or make_sampler(self.sampler, step)
             asked = self._study.ask(fixed_distributions=self._distributions)
         return self._proposal(asked._trial_id, asked.number, asked.params)
@@ -222,9 +340,13 @@ class SearchStudy:
         with _quiet():
             self._study._storage.set_trial_user_attr(proposal.trial_id, "rejected", reason)
             self._study.tell(proposal.number, state=TrialState.FAIL)
+        self.claims.release(proposal.trial_id)
 
     def tell(self, proposal: Proposal, prediction: Prediction, result: Evaluation | str) -> Evaluated:
-        """Store an evaluation, or the reason why it failed; it is on disk when this returns."""
+        """Store an evaluation, or the reason why it failed; it is on disk when this returns.
+
+        Of two processes that evaluated one trial (the first was taken for dead), the first one tells.
+        """
         latency_ms, in_domain = prediction.latency_ms, prediction.in_domain
         raw = {
             **proposal.candidate.to_json(),
@@ -235,16 +357,27 @@ class SearchStudy:
             "in_domain": in_domain,
             "predictor": prediction.predictor,
         }
-        storage = self._study._storage
-        with _quiet():
-            storage.set_trial_user_attr(proposal.trial_id, "hwnas", raw)
-            if isinstance(result, str):
-                storage.set_trial_user_attr(proposal.trial_id, "failure", result)
-                self._study.tell(proposal.number, state=TrialState.FAIL)
-                record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, None, result)
-            else:
-                storage.set_trial_user_attr(proposal.trial_id, "accuracy", result.to_json())
-                self._study.tell(proposal.number, [latency_ms, result.accuracy])
-                record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, result.accuracy)
-        self.evaluated.append(record)
+        self.claims.retrying(lambda: self._tell(proposal, raw, result))
+        self.claims.release(proposal.trial_id)
+        accuracy, failure = (None, result) if isinstance(result, str) else (result.accuracy, None)
+        record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, accuracy, failure)
+        if record.number not in self._numbers:
+            self._numbers.add(record.number)
+            self.evaluated.append(record)
         return record
+
+    def _tell(self, proposal: Proposal, raw: Mapping[str, Any], result: Evaluation | str) -> None:
+        storage, trial_id, shared = self._study._storage, proposal.trial_id, self.claims.is_shared
+        try:
+            with _quiet():
+                storage.set_trial_user_attr(trial_id, "hwnas", raw)
+                if isinstance(result, str):
+                    storage.set_trial_user_attr(trial_id, "failure", result)
+                    self._study.tell(proposal.number, state=TrialState.FAIL, skip_if_finished=shared)
+                else:
+                    storage.set_trial_user_attr(trial_id, "accuracy", result.to_json())
+                    self._study.tell(proposal.number, [raw["latency_ms"], result.accuracy], skip_if_finished=shared)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # Told before: by another process, or by this one just before it lost the storage.
+            if not shared:
+                raise
