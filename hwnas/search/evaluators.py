@@ -19,14 +19,23 @@ from hwnas.search.finish import NetworkSource
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.setup import Setup
 
-__all__ = ["make_evaluators"]
+__all__ = ["make_evaluators", "weight_bits"]
 
 
 def make_evaluators(
-    folder: RunFolder, setup: Setup, effort: Effort, listener: Listener
+    folder: RunFolder,
+    setup: Setup,
+    effort: Effort,
+    listener: Listener,
+    *,
+    trained: bool = False,
+    bits: int | None = None,
 ) -> tuple[Evaluator, NetworkSource]:
     """Who compares candidates, and who gives the networks that are finished; a supernet is trained on the way.
 
+    Args:
+        trained: the supernet in the run folder is taken as it is.
+        bits: of int8 weights; None: as the device's CPU needs it.
     Raises:
         TrainingError: the supernet's loss is not finite.
         RunFolderError: the supernet in the run folder is damaged, or of another search.
@@ -40,21 +49,27 @@ def make_evaluators(
         torch.manual_seed(seed)
         net = setup.space.supernet(setup.task)
     small = setup.task.shrunk(effort.shrink)
-    _train(net, folder, setup.space, small, effort, listener)
+    if not trained:
+        _train(net, folder, setup.space, small, effort, listener)
     load_supernet(net, folder.path)
-    cheap, whole = (_evaluator(net, setup, task, effort) for task in (small, setup.task))
+    bits = weight_bits(setup) if bits is None else bits
+    cheap, whole = (_evaluator(net, setup, task, effort, bits) for task in (small, setup.task))
     return cheap, whole
 
 
-def _evaluator(net: Supernet, setup: Setup, task: Task, effort: Effort) -> SupernetEvaluator:
-    saturates = setup.device.can_be_measured and needs_reduced_range(flags_of(setup.device))
+def weight_bits(setup: Setup) -> int:
+    """Of int8 weights: 7 where the device's CPU saturates, else 8."""
+    return 7 if setup.device.can_be_measured and needs_reduced_range(flags_of(setup.device)) else 8
+
+
+def _evaluator(net: Supernet, setup: Setup, task: Task, effort: Effort, bits: int) -> SupernetEvaluator:
     return SupernetEvaluator(
         net,
         setup.space.largest(),
         task,
         multiple=setup.device.channel_multiple,
         limit=effort.validation_limit,
-        weight_bits=7 if saturates else 8,
+        weight_bits=bits,
     )
 
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
-from hwnas.search.budget import Budget, Scorer
+from hwnas.search.budget import Budget
 from hwnas.search.config import SearchConfig
-from hwnas.search.describe import Describer
 from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, plan_effort
-from hwnas.search.evaluators import make_evaluators
+from hwnas.search.evaluators import make_evaluators, weight_bits
 from hwnas.search.events import Listener, Silent
 from hwnas.search.loop import FrontTracker, Loop
 from hwnas.search.result import SearchResult
 from hwnas.search.rounds import Rounds
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.setup import PREDICTORS, Setup, find_parts, find_predictor_set, freeze, within_domain
-from hwnas.search.study import SearchStudy
+from hwnas.search.together import Invitation, check_storage, facts_of, make_budget, open_study, reference_of
 from hwnas.store import read_front
 
 __all__ = ["SearchResult", "run_search"]
@@ -66,20 +63,20 @@ class _Run:
         folder = RunFolder.open(self.config, label=_label(self.config)) if self.config.resume else None
         if folder is not None:
             self.config = folder.config
+        check_storage(self.config.storage)
         clock = Clock.starting_now(self.config.time_s)
         setup = find_parts(self.config, self.given_space, self.given_task)
         kept = None if folder is None else folder.path / PREDICTORS
         predictors = find_predictor_set(setup, kept, self.config.seed, self.listener)
         if not self.config.allow_out_of_domain:
             setup = within_domain(setup, predictors, seed=self.config.seed)
-        budget = self._budget(setup, predictors)
+        budget = make_budget(self.config, setup, predictors)
         if folder is None:
             folder = RunFolder.open(self.config, label=_label(self.config))
         with folder.locked():
             self.config = folder.config
             freeze(predictors, folder.path / PREDICTORS)
-            ids = {precision: predictor.card.id for precision, predictor in predictors.items()}
-            folder.check_same({**setup.facts(), "predictors": ids})
+            folder.check_same(facts_of(setup, predictors))
             if folder.is_finished and self._has_all_trials(folder, setup):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
                 return SearchResult(folder.path, read_front(folder.path))
@@ -89,44 +86,34 @@ class _Run:
         self.listener.done()
         return SearchResult(folder.path, front)
 
-    def _budget(self, setup: Setup, predictors: dict[str, LatencyPredictor]) -> Budget:
-        budget = Budget(Scorer(setup.joint, predictors), self.config.max_latency_ms, self.config.max_size_mb)
-        budget.in_domain_only = setup.in_domain_only
-        budget.require_feasible(np.random.default_rng(self.config.seed))
-        return budget
-
-    def _study(self, folder: RunFolder, setup: Setup, budget: Budget | None = None) -> SearchStudy:
-        return SearchStudy(
-            setup.joint,
-            sampler=self.config.sampler,
-            seed=self.config.seed,
-            journal=folder.journal,
-            url=self.config.storage,
-            name="hwnas" if self.config.storage is None else f"hwnas-{folder.path.name}",
-            describe=None if budget is None else Describer(budget),
-        )
-
     def _has_all_trials(self, folder: RunFolder, setup: Setup) -> bool:
         wanted = self.config.trials_wanted
-        return wanted is None or self._study(folder, setup).n_worked >= wanted
+        if wanted is None:
+            return True
+        with closing(open_study(folder, setup, self.listener)) as study:
+            return study.n_worked >= wanted
 
     def _search(self, folder: RunFolder, setup: Setup, budget: Budget, clock: Clock) -> Front:
         effort = _kept_effort(folder, plan_effort(self.config, setup.joint, setup.task, clock), clock)
-        study = self._study(folder, setup, budget)  # opened first: a damaged study must not cost a training
-        with threads_for(effort.batch_macs):
-            evaluator, source = make_evaluators(folder, setup, effort, self.listener)
-        reference = _reference(budget)
-        tracker = FrontTracker(reference)
-        share = clock.share(SEARCH_SHARE if setup.space.weight_shared else 0.8)
-        deadline = Clock.starting_now(share).end_s
-        self.listener.phase("search", self.config.trials_wanted)
-        loop = Loop(
-            study, budget, evaluator, self.listener, tracker, self.config.seed, self.config.trials_wanted, deadline
-        )
-        with threads_for(effort.batch_macs):
-            records = loop.run()
-        rounds = Rounds(self.config, self.listener, setup, folder.path, source, loop, effort, clock, reference)
-        return rounds.run(records)
+        # Opened first: a damaged study must not cost a training.
+        with closing(open_study(folder, setup, self.listener, budget)) as study:
+            study.publish(has_ended=False)
+            with threads_for(effort.batch_macs):
+                evaluator, source = make_evaluators(folder, setup, effort, self.listener)
+            reference = reference_of(budget)
+            share_s = clock.share(SEARCH_SHARE if setup.space.weight_shared else 0.8)
+            wanted = self.config.trials_wanted
+            study.publish(**Invitation.of(effort, weight_bits(setup), wanted, share_s).to_json())
+            self.listener.phase("search", wanted)
+            loop = Loop(
+                *(study, budget, evaluator, self.listener, FrontTracker(reference), self.config.seed, wanted),
+                Clock.starting_now(share_s).end_s,
+            )
+            with threads_for(effort.batch_macs):
+                records = loop.run()
+            study.publish(has_ended=True)
+            rounds = Rounds(self.config, self.listener, setup, folder.path, source, loop, effort, clock, reference)
+            return rounds.run(records)
 
 
 def _label(config: SearchConfig) -> str:
@@ -154,15 +141,6 @@ def _opening(setup: Setup, predictors: dict[str, LatencyPredictor], path: Path) 
             "pruning is left out: the device's data hold no pruned networks (--allow-out-of-domain searches it)"
         )
     return [*lines, f"run folder: {path}"]
-
-
-def _reference(budget: Budget) -> tuple[float, float]:
-    """The bad corner: a fifth slower than the largest network at its slowest precision, and guessing."""
-    joint = budget.scorer.joint
-    values = dict(joint.values(Candidate(joint.space.largest())))
-    largest = [joint.candidate(values | {"precision": precision}) for precision in joint.precisions]
-    slowest_ms = max(budget.scorer.predict(candidate).latency_ms for candidate in largest)
-    return 1.2 * slowest_ms, 1 - 1 / joint.task.n_outputs
 
 
 def _kept_effort(folder: RunFolder, planned: Effort, clock: Clock) -> Effort:
