@@ -1,4 +1,4 @@
-"""The Optuna study of a search: with its sampler the only module that imports optuna.
+"""The Optuna study of a search: with its sampler and its database the only module that imports optuna.
 
 A proposal depends on the seed, on how many candidates were evaluated before it and on their results, and on nothing
 else: a search that was killed and resumed proposes what the unbroken one would have proposed.
@@ -30,6 +30,7 @@ from hwnas.core.predictor import Prediction
 from hwnas.errors import ConfigError, HwnasError, RunFolderError, StorageError
 from hwnas.search.claims import CONNECTION, Alone, Claims
 from hwnas.search.joint import JointSpace
+from hwnas.search.rdb import ProposalStorage
 from hwnas.search.sampler import Describe, HypervolumeSampler
 from hwnas.search.storage import first_line, for_optuna, hidden, is_postgresql, unusable
 
@@ -112,13 +113,6 @@ def _open_journal(path: Path) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
-def _open_storage(url: str) -> BaseStorage:
-    if not is_postgresql(url):
-        return optuna.storages.get_storage(url)
-    database = optuna.storages.RDBStorage(for_optuna(url), engine_kwargs={"connect_args": dict(CONNECTION)})
-    return optuna.storages.get_storage(database)
-
-
 def _created_trials(journal: Path) -> int:
     """How many trials the journal begins: optuna reads one without its first lines as an empty study."""
     return len(re.findall(rb'"op_code":\s*4\b', journal.read_bytes())) if journal.exists() else 0
@@ -160,6 +154,7 @@ class SearchStudy:
         self.claims, self.joins = claims or Alone(), joins
         self.running: set[Candidate] = set()  # of other processes
         self.has_ended = False
+        self._database: ProposalStorage | None = None
         self._distributions: dict[str, BaseDistribution] = {
             choice.label: CategoricalDistribution(choice.options) for choice in joint.choices
         }
@@ -168,7 +163,9 @@ class SearchStudy:
             self.describe_by(describe)
         try:
             with self.claims.turn(of="tables"), _quiet():  # that optuna makes in a new database
-                storage = _open_journal(journal) if url is None else _open_storage(url)
+                if url is not None and is_postgresql(url):
+                    self._database = ProposalStorage(for_optuna(url), CONNECTION)
+                storage = _open_journal(journal) if url is None else optuna.storages.get_storage(self._database or url)
                 self._study = self._opened(storage, name)
                 trials = self._study.get_trials(deepcopy=False)
                 if url is not None:
@@ -257,10 +254,21 @@ class SearchStudy:
         self._take_in(trials)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         # One that nobody has is of a dead process; further ones are left to others.
-        orphan = next((trial for trial in running if self.claims.take_over(trial._trial_id)), None)
+        orphan = next((trial for trial in running if self._is_orphan(trial._trial_id)), None)
         self._pending = [] if orphan is None else self._take_up([orphan])
         others = [t for t in running if t is not orphan and set(t.params) == set(self._distributions)]
         self.running = {self.joint.candidate(trial.params) for trial in others}
+
+    def _is_orphan(self, trial_id: int) -> bool:
+        """Whether a trial is of a dead process; it is this one's then."""
+        if not self.claims.take_over(trial_id):
+            return False
+        with _quiet():
+            # Looked at again: the process that had it may have told it and given it back since.
+            if self._study._storage.get_trial(trial_id).state == TrialState.RUNNING:
+                return True
+        self.claims.release(trial_id)
+        return False
 
     def claim(self, proposal: Proposal) -> None:
         """Say to other processes that this one evaluates the proposal."""
@@ -325,6 +333,8 @@ class SearchStudy:
             step = int(np.random.SeedSequence([self.seed, self.n_begun]).generate_state(1)[0])
             self._study.sampler = self._own or make_sampler(self.sampler, step)
             asked = self._study.ask(fixed_distributions=self._distributions)
+            if self._database is not None:
+                self._database.write_proposal()
         return self._proposal(asked._trial_id, asked.number, asked.params)
 
     def _proposal(self, trial_id: int, number: int, params: Mapping[str, Any]) -> Proposal:
