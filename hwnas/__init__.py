@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hwnas.core.space import Choice, SearchSpace
     from hwnas.core.task import Preprocessing, Split, Task
     from hwnas.errors import HwnasError
-    from hwnas.search.api import search
+    from hwnas.search.api import search, worker
     from hwnas.search.config import SearchConfig
     from hwnas.search.run import SearchResult
     from hwnas.search.sampler import HypervolumeSampler
@@ -38,6 +38,7 @@ __all__ = [
     "__version__",
     "read_front",
     "search",
+    "worker",
 ]
 
 # Public name -> module that defines it. Nothing is imported before it is asked for; "search" is the package itself,
@@ -58,6 +59,7 @@ _HOMES = {
     "Split": "hwnas.core.task",
     "Task": "hwnas.core.task",
     "read_front": "hwnas.store",
+    "worker": "hwnas.search.api",
 }
 
 

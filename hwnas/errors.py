@@ -15,6 +15,7 @@ HwnasError
 ├── TrainingError              training diverged
 ├── RuntimeExportError         a runtime refused to export or to run a model
 ├── RunFolderError             a run folder exists, is damaged or is in use
+├── StorageError               a study's database cannot be reached
 ├── ReferencePointError        a hypervolume's reference point is not above every cost
 └── SchemaError                a file was written by another version
 """
@@ -40,6 +41,7 @@ __all__ = [
     "RunFolderError",
     "RuntimeExportError",
     "SchemaError",
+    "StorageError",
     "TrainingError",
     "UnknownPluginError",
     "nearest",
@@ -109,6 +111,10 @@ class RuntimeExportError(HwnasError):
 
 class RunFolderError(HwnasError):
     """A run folder exists already, is damaged, is not writable or is in use by another search."""
+
+
+class StorageError(HwnasError):
+    """The database that holds a study cannot be reached."""
 
 
 class ReferencePointError(HwnasError, ValueError):

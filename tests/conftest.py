@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from database import database as database
 from loopback import loopback as loopback
 
 from hwnas.core.task import Split, Task

@@ -24,7 +24,9 @@ from hwnas.cli.search import search
 from hwnas.cli.spaces import spaces
 from hwnas.cli.tasks import tasks
 from hwnas.cli.verify import verify
+from hwnas.cli.worker import worker
 from hwnas.errors import HwnasError
+from hwnas.search.storage import hidden
 
 __all__ = ["app", "main"]
 
@@ -60,10 +62,11 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 def _interrupted(arguments: tuple[str, ...]) -> str:
-    if not arguments or arguments[0] != "search":
+    if not arguments or arguments[0] not in ("search", "worker"):
         return "interrupted"
-    resume = arguments if "--resume" in arguments else (*arguments, "--resume")
-    return f"interrupted; go on with: {shlex.join(('hwnas', *resume))}"
+    resume = arguments if arguments[0] == "worker" or "--resume" in arguments else (*arguments, "--resume")
+    shown = (hidden(word) if "://" in word else word for word in resume)
+    return f"interrupted; go on with: {shlex.join(('hwnas', *shown))}"
 
 
 def _version(wanted: bool) -> None:
@@ -95,7 +98,7 @@ def hwnas(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(search, front, report, pick, export, verify, measure, calibrate, predict),
+    *(search, worker, front, report, pick, export, verify, measure, calibrate, predict),
     *(devices, spaces, tasks, runtimes, doctor),
 )
 for command in COMMANDS:

@@ -40,7 +40,8 @@ def search(
     seed: Seed = 0,
     out: Annotated[Path | None, Option(metavar="DIR", help="Run folder; a new one in runs/, if not given.")] = None,
     storage: Annotated[
-        str | None, Option(metavar="URL", help="Optuna storage; a file in the run folder, if not given.")
+        str | None,
+        Option(metavar="URL", help="Optuna storage; a file in the run folder, if not given; see `hwnas worker`."),
     ] = None,
     allow_out_of_domain: Annotated[
         bool, Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")

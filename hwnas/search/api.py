@@ -11,8 +11,9 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.events import Listener
 from hwnas.search.result import SearchResult
 from hwnas.search.run import run_search
+from hwnas.search.worker import run_worker
 
-__all__ = ["search"]
+__all__ = ["search", "worker"]
 
 
 def search(
@@ -53,7 +54,7 @@ def search(
         precision: one or several that each device has; None: all that they have in common.
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
-        storage: Optuna storage URL; None: a journal in the run folder.
+        storage: Optuna storage URL; None: a journal in the run folder. With PostgreSQL, `worker` takes part in it.
         resume: go on with the run in `out`.
         n_front: models to finish and export.
         sampler: "tpe", "nsga2", "nsga3", "gp" or "random".
@@ -88,4 +89,30 @@ def search(
         listener,
         space=space if isinstance(space, SearchSpace) else None,
         task=task if isinstance(task, Task) else None,
+    )
+
+
+def worker(
+    run: str | Path,
+    *,
+    storage: str | None = None,
+    data: str | Path | None = None,
+    space: SearchSpace | None = None,
+    task: Task | None = None,
+    listener: Listener | None = None,
+) -> int:
+    """Take part in a search whose storage is PostgreSQL, until it has enough; how many candidates were evaluated here.
+
+    Args:
+        run: its run folder, or a copy of it.
+        storage: URL of the database as this machine reaches it; None: as in the folder.
+        data: the task's folder or file on this machine; None: as in the folder.
+        space: the search's, if it is one of your own.
+        task: likewise.
+        listener: is told of each step; None: silence.
+    Raises:
+        HwnasError: the search is not shared, or this machine has another version, other data or another space.
+    """
+    return run_worker(
+        Path(run), listener, storage=storage, data=None if data is None else Path(data), space=space, task=task
     )

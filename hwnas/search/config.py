@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.errors import ConfigError, nearest
+from hwnas.search.storage import without_password
 
 __all__ = ["SAMPLERS", "SearchConfig"]
 
@@ -33,7 +34,8 @@ class SearchConfig:
         precisions: which precisions to search; each device must have them; None: all that they have in common.
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
-        storage: Optuna storage URL; None: a journal file in the run folder.
+        storage: Optuna storage URL; None: a journal file in the run folder. With PostgreSQL the search is shared with
+            workers.
         resume: go on with the run in `out` (or with the last unfinished one of the same settings).
         n_front: models to finish and export.
         sampler: one of `SAMPLERS`.
@@ -84,8 +86,9 @@ class SearchConfig:
         return self.n_trials if self.n_trials is not None or self.time_s is not None else 300
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `config.json`."""
+        """Plain values for `config.json`; a password stays out of it."""
         raw = asdict(self)
+        raw["storage"] = None if self.storage is None else without_password(self.storage)
         for name in ("data", "out"):
             raw[name] = None if raw[name] is None else str(raw[name])
         for name in ("devices", "precisions"):

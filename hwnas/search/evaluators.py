@@ -17,14 +17,23 @@ from hwnas.search.finish import NetworkSource
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.targets import Targets
 
-__all__ = ["make_evaluators"]
+__all__ = ["make_evaluators", "weight_bits"]
 
 
 def make_evaluators(
-    folder: RunFolder, targets: Targets, effort: Effort, listener: Listener
+    folder: RunFolder,
+    targets: Targets,
+    effort: Effort,
+    listener: Listener,
+    *,
+    trained: bool = False,
+    bits: int | None = None,
 ) -> tuple[Evaluator, NetworkSource]:
     """Who compares candidates, and who gives the networks that are finished; a supernet is trained on the way.
 
+    Args:
+        trained: the supernet in the run folder is taken as it is.
+        bits: of int8 weights; None: as the device's CPU needs it.
     Raises:
         TrainingError: the supernet's loss is not finite.
         RunFolderError: the supernet in the run folder is damaged, or of another search.
@@ -38,20 +47,27 @@ def make_evaluators(
         torch.manual_seed(seed)
         net = setup.space.supernet(setup.task)
     small = setup.task.shrunk(effort.shrink)
-    _train(net, folder, setup.space, small, effort, listener)
+    if not trained:
+        _train(net, folder, setup.space, small, effort, listener)
     load_supernet(net, folder.path)
-    cheap, whole = (_evaluator(net, targets, task, effort) for task in (small, setup.task))
+    bits = weight_bits(targets) if bits is None else bits
+    cheap, whole = (_evaluator(net, targets, task, effort, bits) for task in (small, setup.task))
     return cheap, whole
 
 
-def _evaluator(net: Supernet, targets: Targets, task: Task, effort: Effort) -> SupernetEvaluator:
+def weight_bits(targets: Targets) -> int:
+    """Of int8 weights: 7 where the CPU of a device saturates, else 8."""
+    return 7 if targets.saturates else 8
+
+
+def _evaluator(net: Supernet, targets: Targets, task: Task, effort: Effort, bits: int) -> SupernetEvaluator:
     return SupernetEvaluator(
         net,
         targets.first.space.largest(),
         task,
         multiple=targets.joint.multiple,
         limit=effort.validation_limit,
-        weight_bits=7 if targets.saturates else 8,
+        weight_bits=bits,
     )
 
 

@@ -99,30 +99,51 @@ class Loop:
             TrainingError: each of the first evaluations failed; the message holds the first cause.
             BuildError: the space could not build a candidate.
         """
-        seen = {record.candidate for record in self.study.evaluated}
-        for record in self.study.evaluated:
-            self.tracker.add(record)
-        if self.study.evaluated:
-            self.listener.advance(self.study.n_worked, front=len(self.tracker.records))
+        known = self._take_in(0)
         while not self._enough():
-            proposal = self._next(seen)
-            if proposal is None:
-                self.listener.note(f"all candidates within the budgets were evaluated ({len(seen)})")
+            proposal = self.study.claims.retrying(self._propose)
+            known = self._take_in(known)
+            if proposal is not None:
+                predictions = self.budget.predict(proposal.candidate)
+                self.study.tell(proposal, predictions, self._evaluate(proposal.candidate))
+                known = self._take_in(known)
+                self._check_failures()
+            elif self._enough():
                 break
-            seen.add(proposal.candidate)
-            record = self.study.tell(
-                proposal, self.budget.predict(proposal.candidate), self._evaluate(proposal.candidate)
-            )
-            self.tracker.add(record)
-            self._check_failures()
-            self.listener.advance(
-                int(record.accuracy is not None), front=len(self.tracker.records), hypervolume=self.tracker.hypervolume
-            )
+            elif self.study.running:  # if one of these fails, or its process dies, there is more to do
+                self.study.wait()
+            else:
+                self.listener.note(f"all candidates within the budgets were evaluated ({len(self.study.evaluated)})")
+                break
         return self.study.evaluated
+
+    def _take_in(self, known: int) -> int:
+        """Add records to the front, from number `known` on: this process's own, and what others have told."""
+        new = self.study.evaluated[known:]
+        for record in new:
+            self.tracker.add(record)
+        if new:
+            worked = sum(record.accuracy is not None for record in new)
+            self.listener.advance(worked, front=len(self.tracker.records), hypervolume=self.tracker.hypervolume)
+        return known + len(new)
+
+    def _propose(self) -> Proposal | None:
+        """The next proposal, this process's own; None if there is nothing to propose."""
+        with self.study.turn():
+            wanted, study = self.n_trials, self.study
+            others_do_it = wanted is not None and study.n_worked + len(study.running) >= wanted
+            if others_do_it or self._enough():
+                return None
+            proposal = self._next({record.candidate for record in study.evaluated} | study.running)
+            if proposal is not None:
+                study.claim(proposal)
+            return proposal
 
     def _enough(self) -> bool:
         # Failed evaluations are made up for, but not without end.
         wanted, study = self.n_trials, self.study
+        if study.has_ended:
+            return True
         if wanted is not None and (study.n_worked >= wanted or len(study.evaluated) >= 2 * wanted):
             return True
         if self.deadline_s is None or len(study.evaluated) < LEAST_EVALUATED:
@@ -141,7 +162,7 @@ class Loop:
 
     def _next(self, seen: set[Candidate]) -> Proposal | None:
         """A proposal that is sensible, within the budgets and new; None if there is none left."""
-        number = len(self.study.evaluated)
+        number = self.study.n_begun
         rng = np.random.default_rng([self.seed, 1, number])
         for anchor in self._anchors(number, seen):
             self.study.enqueue(anchor)

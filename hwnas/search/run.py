@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
-from hwnas.search.budget import Budget, Scorer
+from hwnas.search.budget import Budget
 from hwnas.search.config import SearchConfig
-from hwnas.search.describe import Describer
 from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, plan_effort
-from hwnas.search.evaluators import make_evaluators
+from hwnas.search.evaluators import make_evaluators, weight_bits
 from hwnas.search.events import Listener, Silent
 from hwnas.search.loop import FrontTracker, Loop
-from hwnas.search.per_device import write_each
 from hwnas.search.result import SearchResult
 from hwnas.search.rounds import Rounds
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.setup import PREDICTORS, Setup
-from hwnas.search.study import SearchStudy
 from hwnas.search.targets import Predictors, Targets, find_targets
+from hwnas.search.together import Invitation, check_storage, facts_of, make_budget, open_study, reference_of
 from hwnas.store import read_front
 
 __all__ = ["SearchResult", "run_search"]
@@ -69,20 +65,20 @@ class _Run:
         folder = RunFolder.open(self.config, label=_label(self.config)) if self.config.resume else None
         if folder is not None:
             self.config = folder.config
+        check_storage(self.config.storage)
         clock = Clock.starting_now(self.config.time_s)
         targets = find_targets(self.config, self.given_space, self.given_task)
         kept = None if folder is None else folder.path / PREDICTORS
         predictors = targets.find_predictors(kept, self.config.seed, self.listener)
         if not self.config.allow_out_of_domain:
             targets = targets.within_domain(predictors, seed=self.config.seed)
-        budget = self._budget(targets, predictors)
+        budget = make_budget(self.config, targets, predictors)
         if folder is None:
             folder = RunFolder.open(self.config, label=_label(self.config))
         with folder.locked():
             self.config = folder.config
             targets.freeze(predictors, folder.path / PREDICTORS)
-            ids = {name: {p: predictor.card.id for p, predictor in of.items()} for name, of in predictors.items()}
-            folder.check_same({**targets.facts(), "predictors": write_each(ids)})
+            folder.check_same(facts_of(targets, predictors))
             if folder.is_finished and self._has_all_trials(folder, targets):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
                 return _finished(folder)
@@ -92,47 +88,35 @@ class _Run:
         self.listener.done()
         return SearchResult(folder.path, front)
 
-    def _budget(self, targets: Targets, predictors: Predictors) -> Budget:
-        config, joint = self.config, targets.joint
-        scorers = {device: Scorer(joint, found) for device, found in predictors.items()}
-        budget = Budget(scorers, config.max_latency_ms, config.max_size_mb, config.max_memory_mb, targets.knowing)
-        budget.require_feasible(np.random.default_rng(self.config.seed))
-        return budget
-
-    def _study(self, folder: RunFolder, targets: Targets, budget: Budget | None = None) -> SearchStudy:
-        return SearchStudy(
-            targets.joint,
-            devices=targets.devices,
-            sampler=self.config.sampler,
-            seed=self.config.seed,
-            journal=folder.journal,
-            url=self.config.storage,
-            name="hwnas" if self.config.storage is None else f"hwnas-{folder.path.name}",
-            describe=None if budget is None else Describer(budget).by_device(),
-        )
-
     def _has_all_trials(self, folder: RunFolder, targets: Targets) -> bool:
         wanted = self.config.trials_wanted
-        return wanted is None or self._study(folder, targets).n_worked >= wanted
+        if wanted is None:
+            return True
+        with closing(open_study(folder, targets, self.listener)) as study:
+            return study.n_worked >= wanted
 
     def _search(self, folder: RunFolder, targets: Targets, budget: Budget, clock: Clock) -> Front:
         first = targets.first
         effort = _kept_effort(folder, plan_effort(self.config, targets.joint, first.task, clock), clock)
-        study = self._study(folder, targets, budget)  # opened first: a damaged study must not cost a training
-        with threads_for(effort.batch_macs):
-            evaluator, source = make_evaluators(folder, targets, effort, self.listener)
-        reference = _reference(budget)
-        tracker = FrontTracker(reference)
-        share = clock.share(SEARCH_SHARE if first.space.weight_shared else 0.8)
-        deadline = Clock.starting_now(share).end_s
-        self.listener.phase("search", self.config.trials_wanted)
-        loop = Loop(
-            study, budget, evaluator, self.listener, tracker, self.config.seed, self.config.trials_wanted, deadline
-        )
-        with threads_for(effort.batch_macs):
-            records = loop.run()
-        rounds = Rounds(self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference)
-        return rounds.run(records)
+        # Opened first: a damaged study must not cost a training.
+        with closing(open_study(folder, targets, self.listener, budget)) as study:
+            study.publish(has_ended=False)
+            with threads_for(effort.batch_macs):
+                evaluator, source = make_evaluators(folder, targets, effort, self.listener)
+            reference = reference_of(budget)
+            share_s = clock.share(SEARCH_SHARE if first.space.weight_shared else 0.8)
+            wanted = self.config.trials_wanted
+            study.publish(**Invitation.of(effort, weight_bits(targets), wanted, share_s).to_json())
+            self.listener.phase("search", wanted)
+            loop = Loop(
+                *(study, budget, evaluator, self.listener, FrontTracker(reference), self.config.seed, wanted),
+                Clock.starting_now(share_s).end_s,
+            )
+            with threads_for(effort.batch_macs):
+                records = loop.run()
+            study.publish(has_ended=True)
+            rounds = Rounds(self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference)
+            return rounds.run(records)
 
 
 def _finished(folder: RunFolder) -> SearchResult:
@@ -178,16 +162,6 @@ def _doubts(setup: Setup, predictors: Mapping[str, LatencyPredictor], is_one_of_
             f"warning: networks of {setup.space.name} are out of the domain of the predictor{on}; doubt its figures"
         )
     return lines
-
-
-def _reference(budget: Budget) -> dict[str, tuple[float, float]]:
-    """The bad corner of each device: a fifth slower than the largest network at its slowest precision, and guessing."""
-    joint = budget.joint
-    values = dict(joint.values(Candidate(joint.space.largest())))
-    largest = [joint.candidate(values | {"precision": precision}) for precision in joint.precisions]
-    found = [budget.predict(candidate) for candidate in largest]
-    slowest_ms = {device: max(predictions[device].latency_ms for predictions in found) for device in budget.scorers}
-    return {device: (1.2 * latency_ms, 1 - 1 / joint.task.n_outputs) for device, latency_ms in slowest_ms.items()}
 
 
 def _kept_effort(folder: RunFolder, planned: Effort, clock: Clock) -> Effort:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,11 +106,7 @@ class RunFolder:
         path = config.out or cls._latest(label)
         if not (path / CONFIG).exists():
             raise RunFolderError(f"{path} holds no search to resume; leave --resume out to begin one")
-        raw = read_json(path / CONFIG, schema=SCHEMA)
-        try:
-            began = SearchConfig.from_mapping(raw["settings"])
-        except (KeyError, TypeError, AttributeError, ConfigError) as error:
-            raise RunFolderError(f"{path / CONFIG} is damaged ({error}); search again into a new --out") from error
+        began = cls.at(path).config
         default, settings = SearchConfig(devices=config.devices), config.to_json()
         for name, value in began.to_json().items():
             is_default = settings[name] == default.to_json()[name]
@@ -119,8 +116,30 @@ class RunFolder:
                     "leave the option out, or begin a new run with another --out"
                 )
         free = ("n_trials", "time_s", "n_front")
+        if config.storage is not None:
+            began = replace(began, storage=config.storage)  # config.json has it without its password
         given = {name: value for name in free if (value := getattr(config, name)) != getattr(default, name)}
         return cls(path, replace(began, out=path, resume=True, **given))
+
+    @classmethod
+    def at(cls, path: Path) -> RunFolder:
+        """The folder of a search that was begun.
+
+        Raises:
+            RunFolderError: there is none, or it is damaged.
+            SchemaError: a newer version made it.
+        """
+        raw = read_json(path / CONFIG, schema=SCHEMA)
+        try:
+            return cls(path, SearchConfig.from_mapping(raw["settings"]))
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise RunFolderError(f"{path / CONFIG} is damaged ({error}); search again into a new --out") from error
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What the search found out so far, and the `versions` that it runs with."""
+        raw = read_json(self.path / CONFIG, schema=SCHEMA)
+        return {key: value for key, value in raw.items() if key not in ("schema", "settings")}
 
     @staticmethod
     def _latest(label: str) -> Path:
@@ -142,15 +161,28 @@ class RunFolder:
         Raises:
             ConfigError: the data, the space or the predictors are others than at the beginning.
         """
-        raw = read_json(self.path / CONFIG, schema=SCHEMA)
+        self.require_same(found)
+        self.write_config({k: v for k, v in self.found.items() if k != "versions"} | dict(found))
+
+    def require_same(self, found: Mapping[str, Any]) -> None:
+        """Like `check_same`, and nothing is written."""
+        raw = self.found
         for name, value in found.items():
             if name in raw and raw[name] != value:
                 raise ConfigError(
                     f"the run in {self.path} began with another {name} ({raw[name]!r}, now {value!r}); "
                     "begin a new run with another --out"
                 )
-        kept = {k: v for k, v in raw.items() if k not in ("schema", "settings", "versions")}
-        self.write_config(kept | dict(found))
+
+    def study_name(self) -> str:
+        """How the study is named in a storage; a new name, if none was kept: other machines may have such a folder."""
+        known = self.found.get("study")
+        return f"hwnas-{self.path.absolute().name}-{secrets.token_hex(4)}" if known is None else str(known)
+
+    def keep_study_name(self, name: str) -> None:
+        """Write the name of the study; workers wait for it."""
+        if "study" not in self.found:
+            self.check_same({"study": name})
 
     @contextmanager
     def locked(self) -> Iterator[None]:

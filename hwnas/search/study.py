@@ -1,4 +1,4 @@
-"""The Optuna study of a search: with its sampler the only module that imports optuna.
+"""The Optuna study of a search: with its sampler and its database the only module that imports optuna.
 
 A proposal depends on the seed, on how many candidates were evaluated before it and on their results, and on nothing
 else: a search that was killed and resumed proposes what the unbroken one would have proposed.
@@ -7,9 +7,9 @@ else: a search that was killed and resumed proposes what the unbroken one would 
 from __future__ import annotations
 
 import logging
-import re
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,23 +19,29 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.predictor import Prediction
-from hwnas.errors import ConfigError, RunFolderError
+from hwnas.errors import ConfigError, HwnasError, RunFolderError, StorageError
+from hwnas.search.claims import CONNECTION, Alone, Claims
 from hwnas.search.joint import JointSpace
+from hwnas.search.journal import created_trials, open_journal
 from hwnas.search.per_device import read_each, write_each
+from hwnas.search.rdb import ProposalStorage
 from hwnas.search.sampler import Describe, HypervolumeSampler
+from hwnas.search.storage import first_line, for_optuna, hidden, is_postgresql, unusable
 
 __all__ = ["Evaluated", "Proposal", "SearchStudy"]
 
 NAME = "hwnas"
 _PROMISED = ("latency_ms", "low_ms", "high_ms", "in_domain", "predictor")  # of a prediction, what a trial keeps
+_MARK = "hwnas.search"  # what the study belongs to
+_STATE = "hwnas.state"  # what the searching process tells its workers
+PAUSE_S = 0.5  # between two looks at what others evaluate, when there is nothing else to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,28 +94,10 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(first_line(error.__cause__ or error)) from error
     finally:
         optuna.logging.set_verbosity(level)
-
-
-def _open_journal(path: Path) -> BaseStorage:
-    """Open the journal of a run folder that this process has locked.
-
-    What a killed process left behind is cleared first: its lock, and a last line that it did not finish.
-    """
-    for stale in path.parent.glob(f"{path.name}.lock*"):
-        stale.unlink(missing_ok=True)
-    if path.exists():
-        data = path.read_bytes()
-        if data and not data.endswith(b"\n"):
-            with path.open("r+b") as file:
-                file.truncate(data.rfind(b"\n") + 1)
-    return JournalStorage(JournalFileBackend(str(path)))
-
-
-def _created_trials(journal: Path) -> int:
-    """How many trials the journal begins: optuna reads one without its first lines as an empty study."""
-    return len(re.findall(rb'"op_code":\s*4\b', journal.read_bytes())) if journal.exists() else 0
 
 
 class SearchStudy:
@@ -123,9 +111,12 @@ class SearchStudy:
         seed: of the proposals.
         journal: the journal file of the run folder.
         url: an Optuna storage URL that is used instead.
+        mark: what the search is; a study in a storage that has another one is not opened.
+        claims: keep the processes apart that share the study.
+        joins: the study is another process's: it must be there, and this one stops when that one has ended.
     Raises:
         RunFolderError: the journal is damaged.
-        ConfigError: the storage cannot be reached.
+        ConfigError: the storage cannot be reached, or holds another study of this name.
     """
 
     def __init__(
@@ -139,8 +130,15 @@ class SearchStudy:
         url: str | None = None,
         name: str = NAME,
         describe: Mapping[str, Describe] | None = None,
+        mark: Mapping[str, str] | None = None,
+        claims: Claims | None = None,
+        joins: bool = False,
     ) -> None:
         self.joint, self.devices, self.sampler, self.seed = joint, tuple(devices), sampler, seed
+        self.claims, self.joins = claims or Alone(), joins
+        self.running: set[Candidate] = set()  # of other processes
+        self.has_ended = False
+        self._database: ProposalStorage | None = None
         self._distributions: dict[str, BaseDistribution] = {
             choice.label: CategoricalDistribution(choice.options) for choice in joint.choices
         }
@@ -148,22 +146,56 @@ class SearchStudy:
         if describe is not None:
             self.describe_by(describe)
         try:
-            with _quiet():
-                storage = _open_journal(journal) if url is None else optuna.storages.get_storage(url)
-                directions = [*[StudyDirection.MINIMIZE] * len(self.devices), StudyDirection.MAXIMIZE]
-                self._study = optuna.create_study(
-                    storage=storage, study_name=name, directions=directions, load_if_exists=True
-                )
+            with self.claims.turn(of="tables"), _quiet():  # that optuna makes in a new database
+                if url is not None and is_postgresql(url):
+                    self._database = ProposalStorage(for_optuna(url), CONNECTION)
+                storage = open_journal(journal) if url is None else optuna.storages.get_storage(self._database or url)
+                self._study = self._opened(storage, name)
                 trials = self._study.get_trials(deepcopy=False)
+                if url is not None:
+                    self._check_mark(dict(mark or {}), hidden(url))
+        except HwnasError as error:
+            self.close()
+            if isinstance(error, StorageError) and url is not None:
+                raise unusable(url, error) from error
+            raise
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            self.close()
             if url is None:
+                reason = first_line(error)
                 raise RunFolderError(f"{journal} is damaged ({reason}); search again into a new --out") from error
-            raise ConfigError(f"storage {url!r} cannot be used: {reason}; check the URL and that it runs") from error
-        if url is None and _created_trials(journal) != len(trials):
+            raise unusable(url, error) from error
+        if url is None and created_trials(journal) != len(trials):
             raise RunFolderError(f"{journal} is damaged (trials are missing); search again into a new --out")
-        self.evaluated = [record for trial in trials if (record := self._record(trial)) is not None]
-        self._pending = self._take_up([trial for trial in trials if trial.state == TrialState.RUNNING])
+        self.evaluated: list[Evaluated] = []
+        self._numbers: set[int] = set()
+        self._take_in(trials)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        self._pending = [] if self.claims.is_shared else self._take_up(running)
+
+    def _opened(self, storage: BaseStorage, name: str) -> optuna.Study:
+        if not self.joins:
+            directions = [*[StudyDirection.MINIMIZE] * len(self.devices), StudyDirection.MAXIMIZE]
+            return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        try:
+            return optuna.load_study(storage=storage, study_name=name)
+        except KeyError as error:
+            raise ConfigError(
+                f"the storage holds no study {name!r}; begin the search with `hwnas search --storage URL`, and give "
+                "its workers the same URL"
+            ) from error
+
+    def _check_mark(self, mark: Mapping[str, str], shown: str) -> None:
+        found = self._study.user_attrs.get(_MARK)
+        if found is None and not self.joins:
+            self._study.set_user_attr(_MARK, mark)
+        elif found != mark:
+            other = next(key for key in {**mark, **(found or {})} if (found or {}).get(key) != mark.get(key))
+            theirs, ours = (found or {}).get(other), mark.get(other)
+            raise ConfigError(
+                f"study {self._study.study_name!r} in {shown} is of another {other} ({theirs}, here {ours}); use the "
+                "version of hwnas and the run folder that it was begun with, or begin a new run with another --out"
+            )
 
     def describe_by(self, describe: Mapping[str, Describe]) -> None:
         """What the sampler "hypervolume" is told of each device from now on; others are told nothing."""
@@ -192,6 +224,72 @@ class SearchStudy:
                     self._study.tell(trial.number, state=TrialState.FAIL)
         return whole
 
+    def _take_in(self, trials: Iterable[FrozenTrial]) -> None:
+        """Remember what is finished and not known yet."""
+        for trial in trials:
+            if trial.number not in self._numbers and (record := self._record(trial)) is not None:
+                self._numbers.add(trial.number)
+                self.evaluated.append(record)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A context in which no other process proposes, and in which it is known what the others did and do."""
+        with self.claims.turn():
+            if self.claims.is_shared:
+                self._look_around()
+            yield
+
+    def _look_around(self) -> None:
+        with _quiet():
+            trials = self._study.get_trials(deepcopy=False)
+            self.has_ended = self.joins and bool((self.state or {}).get("has_ended"))
+        self._take_in(trials)
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        # One that nobody has is of a dead process; further ones are left to others.
+        orphan = next((trial for trial in running if self._is_orphan(trial._trial_id)), None)
+        self._pending = [] if orphan is None else self._take_up([orphan])
+        others = [t for t in running if t is not orphan and set(t.params) == set(self._distributions)]
+        self.running = {self.joint.candidate(trial.params) for trial in others}
+
+    def _is_orphan(self, trial_id: int) -> bool:
+        """Whether a trial is of a dead process; it is this one's then."""
+        if not self.claims.take_over(trial_id):
+            return False
+        with _quiet():
+            # Looked at again: the process that had it may have told it and given it back since.
+            if self._study._storage.get_trial(trial_id).state == TrialState.RUNNING:
+                return True
+        self.claims.release(trial_id)
+        return False
+
+    def claim(self, proposal: Proposal) -> None:
+        """Say to other processes that this one evaluates the proposal."""
+        if not self.claims.take(proposal.trial_id):
+            raise StorageError("another process has taken the trial")
+
+    def wait(self) -> None:
+        """Give other processes time to finish what they evaluate."""
+        time.sleep(PAUSE_S)
+
+    @property
+    def state(self) -> dict[str, Any] | None:
+        """What the searching process told its workers; None: nothing yet."""
+        with _quiet():
+            return self._study.user_attrs.get(_STATE)
+
+    def publish(self, **state: Any) -> None:
+        """Tell workers how to evaluate and how far; nobody is told of a study that is not shared."""
+        if self.claims.is_shared:
+            self.claims.retrying(lambda: self._publish({"has_ended": False, **(self.state or {}), **state}))
+
+    def _publish(self, state: dict[str, Any]) -> None:
+        with _quiet():
+            self._study.set_user_attr(_STATE, state)
+
+    def close(self) -> None:
+        """Give back what this process has claimed."""
+        self.claims.close()
+
     def _record(self, trial: FrozenTrial) -> Evaluated | None:
         raw = trial.user_attrs.get("hwnas")
         if not trial.state.is_finished() or raw is None:
@@ -207,6 +305,11 @@ class SearchStudy:
         return sum(record.accuracy is not None for record in self.evaluated)
 
     @property
+    def n_begun(self) -> int:
+        """Evaluations that are finished, and those of other processes."""
+        return len(self.evaluated) + len(self.running)
+
+    @property
     def has_open_trials(self) -> bool:
         """Whether a killed process left a trial running or waiting."""
         return bool(self._pending or self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
@@ -218,11 +321,13 @@ class SearchStudy:
             return self._proposal(trial._trial_id, trial.number, trial.params)
         with _quiet():
             # A fresh generator for each proposal, so that a resumed search goes on as an unbroken one would.
-            step = int(np.random.SeedSequence([self.seed, len(self.evaluated)]).generate_state(1)[0])
+            step = int(np.random.SeedSequence([self.seed, self.n_begun]).generate_state(1)[0])
             # Devices take turns where a proposal is for one of them.
-            own = self._own[len(self.evaluated) % len(self._own)] if self._own else None
+            own = self._own[self.n_begun % len(self._own)] if self._own else None
             self._study.sampler = own or make_sampler(self.sampler, step)
             asked = self._study.ask(fixed_distributions=self._distributions)
+            if self._database is not None:
+                self._database.write_proposal()
         return self._proposal(asked._trial_id, asked.number, asked.params)
 
     def _proposal(self, trial_id: int, number: int, params: Mapping[str, Any]) -> Proposal:
@@ -238,25 +343,43 @@ class SearchStudy:
         with _quiet():
             self._study._storage.set_trial_user_attr(proposal.trial_id, "rejected", reason)
             self._study.tell(proposal.number, state=TrialState.FAIL)
+        self.claims.release(proposal.trial_id)
 
     def tell(self, proposal: Proposal, predictions: Mapping[str, Prediction], result: Evaluation | str) -> Evaluated:
-        """Store an evaluation, or the reason why it failed; it is on disk when this returns."""
+        """Store an evaluation, or the reason why it failed; it is on disk when this returns.
+
+        Of two processes that evaluated one trial (the first was taken for dead), the first one tells.
+        """
         promised = {device: predictions[device] for device in self.devices}
         latency_ms = {device: p.latency_ms for device, p in promised.items()}
         in_domain = {device: p.in_domain for device, p in promised.items()}
         raw = {**proposal.candidate.to_json(), "id": proposal.candidate.id}
         for name in _PROMISED:
             raw[name] = write_each({device: getattr(p, name) for device, p in promised.items()})
-        storage = self._study._storage
-        with _quiet():
-            storage.set_trial_user_attr(proposal.trial_id, "hwnas", raw)
-            if isinstance(result, str):
-                storage.set_trial_user_attr(proposal.trial_id, "failure", result)
-                self._study.tell(proposal.number, state=TrialState.FAIL)
-                record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, None, result)
-            else:
-                storage.set_trial_user_attr(proposal.trial_id, "accuracy", result.to_json())
-                self._study.tell(proposal.number, [*latency_ms.values(), result.accuracy])
-                record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, result.accuracy)
-        self.evaluated.append(record)
+        values = None if isinstance(result, str) else [*latency_ms.values(), result.accuracy]
+        self.claims.retrying(lambda: self._tell(proposal, raw, result, values))
+        self.claims.release(proposal.trial_id)
+        accuracy, failure = (None, result) if isinstance(result, str) else (result.accuracy, None)
+        record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, accuracy, failure)
+        if record.number not in self._numbers:
+            self._numbers.add(record.number)
+            self.evaluated.append(record)
         return record
+
+    def _tell(
+        self, proposal: Proposal, raw: Mapping[str, Any], result: Evaluation | str, values: Sequence[float] | None
+    ) -> None:
+        storage, trial_id, shared = self._study._storage, proposal.trial_id, self.claims.is_shared
+        try:
+            with _quiet():
+                storage.set_trial_user_attr(trial_id, "hwnas", raw)
+                if isinstance(result, str):
+                    storage.set_trial_user_attr(trial_id, "failure", result)
+                    self._study.tell(proposal.number, state=TrialState.FAIL, skip_if_finished=shared)
+                else:
+                    storage.set_trial_user_attr(trial_id, "accuracy", result.to_json())
+                    self._study.tell(proposal.number, values, skip_if_finished=shared)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # Told before: by another process, or by this one just before it lost the storage.
+            if not shared:
+                raise

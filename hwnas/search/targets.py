@@ -15,6 +15,7 @@ from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.devices.resolve import check_precisions, find_device
 from hwnas.errors import ConfigError
+from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.measure.board import flags_of
 from hwnas.runtimes.cpu_flags import needs_reduced_range
 from hwnas.search.config import SearchConfig
@@ -86,6 +87,16 @@ class Targets:
             folder = None if kept is None else folder_of(kept, setup.device.name, self.devices)
             found[setup.device.name] = find_predictor_set(setup, folder, seed, listener)
         return found
+
+    def frozen(self, folder: Path) -> Predictors:
+        """Those that `freeze` wrote.
+
+        Raises:
+            PredictorError: one is missing or damaged.
+        """
+        home = {device: folder_of(folder, device, self.devices) for device in self.devices}
+        precisions = self.first.precisions
+        return {device: {p: LinearGpPredictor.load(at / p) for p in precisions} for device, at in home.items()}
 
     def within_domain(self, predictors: Predictors, *, seed: int) -> Targets:
         """Leave out what the predictors of a device that know the space know nothing of."""

@@ -22,6 +22,7 @@ OPTIONS = {
         *("--device", "--space", "--task", "--data", "--trials", "--time", "--max-latency", "--max-size"),
         *("--max-memory", "--precision", "--seed", "--out", "--storage", "--resume"),
     ),
+    "worker": ("RUN", "--storage", "--data"),
     "measure": ("--device", "--space", "--samples", "--host", "--out"),
     "calibrate": ("--device", "--measurements", "--sources"),
     "predict": (
@@ -99,6 +100,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
         (["report", "{tmp}/none"], ["no run folder"]),
         (["pick", "{tmp}/none"], ["no run folder"]),
         (["verify", "{tmp}/none"], ["no run folder"]),
+        (["worker", "{tmp}/none"], ["a run folder"]),
         (["export", "{tmp}/none", "--model", "x", "--to", "{tmp}/to"], ["no run folder"]),
         (["front", "{tmp}"], ["no front.json", "--resume"]),
         (["front", "{tmp}/newer"], ["schema 2", "update hwnas"]),
@@ -139,7 +141,10 @@ def test_an_error_is_one_line_and_exit_code_1(
 def failing(error: BaseException) -> typer.Typer:
     """The real group with one command that raises."""
 
-    def search(device: str = "") -> None:
+    def search(device: str = "", storage: str = "") -> None:
+        raise error
+
+    def worker(run: str) -> None:
         raise error
 
     def other() -> None:
@@ -147,6 +152,7 @@ def failing(error: BaseException) -> typer.Typer:
 
     made = typer.Typer(cls=type(typer.main.get_command(app)), pretty_exceptions_enable=False)
     made.command("search")(search)
+    made.command("worker")(worker)
     made.command("other")(other)
     return made
 
@@ -175,6 +181,11 @@ def test_an_error_of_the_system_is_one_line(error: OSError, words: str) -> None:
     ("arguments", "line"),
     [
         (["search", "--device", "a b"], "interrupted; go on with: hwnas search --device 'a b' --resume\n"),
+        (
+            ["search", "--device", "a", "--storage", "postgresql://me:pw@h/db"],
+            "interrupted; go on with: hwnas search --device a --storage 'postgresql://me:***@h/db' --resume\n",
+        ),
+        (["worker", "run"], "interrupted; go on with: hwnas worker run\n"),
         (["other"], "interrupted\n"),
     ],
 )

@@ -12,6 +12,7 @@ from hwnas.core.evaluation import Evaluation
 from hwnas.core.predictor import Prediction
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ConfigError, RunFolderError
+from hwnas.search.claims import Alone
 from hwnas.search.joint import JointSpace
 from hwnas.search.sampler import HypervolumeSampler
 from hwnas.search.study import Evaluated, SearchStudy
@@ -227,3 +228,49 @@ def test_devices_take_turns(joint: JointSpace, make_study: MakeStudy, monkeypatc
     for _ in range(5):
         on_both(joint, study)
     assert asked == [0, 1, 0, 1, 0]
+
+
+class Late(Alone):
+    """Claims of a study that is shared, where every claim is free."""
+
+    is_shared = True
+
+    def __init__(self) -> None:
+        self.released: list[int] = []
+        self.meanwhile: Callable[[int], None] = lambda trial_id: None
+
+    def take_over(self, trial_id: int) -> bool:
+        self.meanwhile(trial_id)
+        return True
+
+    def release(self, trial_id: int) -> None:
+        self.released.append(trial_id)
+
+
+def test_a_trial_that_was_told_while_it_was_looked_at_is_not_taken_for_a_dead_process_s(
+    joint: JointSpace, tmp_path: Path
+) -> None:
+    url, claims = f"sqlite:///{tmp_path / 'studies.db'}", Late()
+
+    def opened(claims: Alone) -> SearchStudy:
+        return SearchStudy(
+            joint, devices=("fake",), sampler="random", seed=0, journal=tmp_path / "unused", url=url, claims=claims
+        )
+            joint, devices=("fake",), sampler="random", seed=0, journal=tmp_path / "unused", url=url, claims=claims
+        )
+
+    one = opened(Alone())
+    proposal = one.ask()
+    other = opened(claims)
+    claims.meanwhile = lambda trial_id: [one.tell(proposal, *result_of(joint, proposal.candidate))]  # type: ignore[assignment,return-value]
+    with other.turn():
+        assert claims.released == [proposal.trial_id]
+        assert other.running == {proposal.candidate}
+        assert not other.has_open_trials
+    claims.meanwhile = lambda trial_id: None
+    with other.turn():
+        assert [record.candidate for record in other.evaluated] == [proposal.candidate]
+        assert other.running == set()
+    lost = one.ask()
+    with other.turn():
+        assert other.ask() == lost
