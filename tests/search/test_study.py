@@ -256,8 +256,6 @@ def test_a_trial_that_was_told_while_it_was_looked_at_is_not_taken_for_a_dead_pr
         return SearchStudy(
             joint, devices=("fake",), sampler="random", seed=0, journal=tmp_path / "unused", url=url, claims=claims
         )
-            joint, devices=("fake",), sampler="random", seed=0, journal=tmp_path / "unused", url=url, claims=claims
-        )
 
     one = opened(Alone())
     proposal = one.ask()
