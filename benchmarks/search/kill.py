@@ -36,7 +36,7 @@ import numpy as np
 
 MOMENTS = {"time": 0.5, "file": 0.25, "journal": 0.25}  # what a kill waits for, and how often
 IN_START = 0.2  # of the kills
-PIECE = 0.2  # of the work of an unbroken search is the most that a process does before it is killed
+PIECE = 0.1  # of the work of an unbroken search is the most that a process does before it is killed
 WAIT_S = 1800.0  # longest session
 SPACE = """
 from hwnas.elastic.blocks import ElasticClassifier, ElasticConvBlock
