@@ -69,19 +69,20 @@ def take_part(url: str, name: str, space: str, sampler: str, trials: int, second
     bound = load_plugin("space", space).for_task(task)
     joint = JointSpace(bound, task, ("fp32", "fp16"), device.channel_multiple, ())
     found = find_predictors(device, space=bound.name, input_shape=task.input_shape)
-    budget = Budget(Scorer(joint, {precision: found[precision] for precision in joint.precisions}))
+    budget = Budget({device.name: Scorer(joint, {precision: found[precision] for precision in joint.precisions})})
     evaluator = Sleeping(joint, seconds, folder / f"{name}.log")
     study = SearchStudy(
         joint,
+        devices=(device.name,),
         sampler=sampler,
         seed=0,
         journal=folder / "unused",
         url=url,
         name=name,
-        describe=Describer(budget),
+        describe=Describer(budget).by_device(),
         claims=make_claims(url, name, print),
     )
-    loop = Loop(study, budget, evaluator, Silent(), FrontTracker((1e3, 0.9)), 0, trials)
+    loop = Loop(study, budget, evaluator, Silent(), FrontTracker({device.name: (1e3, 0.9)}), 0, trials)
     (folder / f"{name}-{os.getpid()}.ready").touch()
     while not (folder / f"{name}.start").exists():
         time.sleep(0.01)

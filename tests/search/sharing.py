@@ -46,21 +46,22 @@ class Noting(Silent):
 def main(url: str, name: str, n_trials: str, pause_s: str, log: str, sampler: str = "random") -> None:
     shape = TaskShape((1, 8, 8), 10)
     joint = JointSpace(plain_space(range(4, 24), (1, 3, 5)).for_task(shape), shape, ("fp32", "int8"), 8, ())
-    budget = Budget(Scorer(joint, {precision: FakePredictor(precision) for precision in joint.precisions}))
+    budget = Budget({"fake": Scorer(joint, {precision: FakePredictor(precision) for precision in joint.precisions})})
     evaluator = SlowEvaluator(joint)
     evaluator.pause_s, evaluator.log = float(pause_s), Path(log)
     claims = make_claims(url, name, Noting().note)
     study = SearchStudy(
         joint,
+        devices=("fake",),
         sampler=sampler,
         seed=0,
         journal=Path("unused"),
         url=url,
         name=name,
-        describe=Describer(budget),
+        describe=Describer(budget).by_device(),
         claims=claims,
     )
-    loop = Loop(study, budget, evaluator, Noting(), FrontTracker((5.0, 0.9)), 0, int(n_trials))
+    loop = Loop(study, budget, evaluator, Noting(), FrontTracker({"fake": (5.0, 0.9)}), 0, int(n_trials))
     print(f"{len(loop.run())} records", flush=True)
     study.close()
 

@@ -16,7 +16,7 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Clock, plan_effort
 from hwnas.search.events import Silent
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.setup import find_parts
+from hwnas.search.targets import find_targets
 from hwnas.search.together import Invitation, check_storage, open_study
 
 NOWHERE = "postgresql://hwnas:secret@127.0.0.1:1/postgres"
@@ -31,8 +31,8 @@ def config(tmp_path: Path) -> SearchConfig:
 def test_an_invitation_arrives_as_it_was_sent(
     config: SearchConfig, few_digits: Task, make_space: Callable[..., SearchSpace], time_s: float | None
 ) -> None:
-    setup = find_parts(config, make_space(), few_digits)
-    effort = plan_effort(config, setup.joint, setup.task, Clock.starting_now(time_s))
+    targets = find_targets(config, make_space(), few_digits)
+    effort = plan_effort(config, targets.joint, targets.first.task, Clock.starting_now(time_s))
     sent = Invitation.of(effort, 7, None if time_s else 40, time_s)
     found = Invitation.from_json(json.loads(json.dumps({**sent.to_json(), "has_ended": False})))
     assert found == sent
@@ -55,18 +55,18 @@ def test_a_study_of_another_search_or_version_is_refused(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    setup = find_parts(config, make_space(), few_digits)
+    targets = find_targets(config, make_space(), few_digits)
     folder = RunFolder.open(replace(config, storage=database.url), label="x")
-    folder.check_same(setup.facts())
+    folder.check_same(targets.facts())
     with pytest.raises(ConfigError, match="holds no study 'hwnas-run-"):
-        open_study(folder, setup, Silent(), joins=True)
-    open_study(folder, setup, Silent()).close()
+        open_study(folder, targets, Silent(), joins=True)
+    open_study(folder, targets, Silent()).close()
     assert folder.study_name() == folder.found["study"]
     for joins in (False, True):
-        open_study(folder, setup, Silent(), joins=joins).close()
+        open_study(folder, targets, Silent(), joins=joins).close()
     other = RunFolder(folder.path, replace(folder.config, seed=5))
     with pytest.raises(ConfigError, match="is of another search"):
-        open_study(other, setup, Silent(), joins=True)
+        open_study(other, targets, Silent(), joins=True)
     monkeypatch.setattr("hwnas.search.together.version", lambda name: "9.9")
     with pytest.raises(ConfigError, match=r"is of another version \(0\.\S+, here 9\.9\)"):
-        open_study(folder, setup, Silent())
+        open_study(folder, targets, Silent())
