@@ -86,14 +86,9 @@ class Search:
         """Begin or, if there is something to resume, go on."""
         resume = ["--resume"] if (self.out / "config.json").exists() else []
         command = [sys.executable, "-uc", "from hwnas.cli.main import main; main()", "search", *self.options]
-        log = self.log.open("wb")
-        return subprocess.Popen(
-            [*command, "--out", str(self.out), *resume],
-            stdout=log,
-            stderr=log,
-            env=self.env,
-            start_new_session=True,
-        )
+        command += ["--out", str(self.out), *resume]
+        with self.log.open("wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=self.env, start_new_session=True)
 
     @property
     def log(self) -> Path:
