@@ -134,7 +134,7 @@ class Loop:
             others_do_it = wanted is not None and study.n_worked + len(study.running) >= wanted
             if others_do_it or self._enough():
                 return None
-            proposal = self._next({record.candidate for record in study.evaluated} | study.running)
+            proposal = self._next(study.seen | study.running if study.running else study.seen)
             if proposal is not None:
                 study.claim(proposal)
             return proposal
@@ -209,6 +209,6 @@ class Loop:
 
     def _check_failures(self) -> None:
         records = self.study.evaluated
-        failed = [record.failure for record in records if record.failure is not None]
-        if len(failed) == len(records) and len(failed) >= min(FAILURES_BEFORE_STOP, self.n_trials or 10):
-            raise TrainingError(f"each of the first {len(failed)} evaluations failed, the first because: {failed[0]}")
+        if not self.study.n_worked and len(records) >= min(FAILURES_BEFORE_STOP, self.n_trials or 10):
+            first = records[0].failure
+            raise TrainingError(f"each of the first {len(records)} evaluations failed, the first because: {first}")

@@ -114,6 +114,11 @@ class SearchStudy:
         mark: what the search is; a study in a storage that has another one is not opened.
         claims: keep the processes apart that share the study.
         joins: the study is another process's: it must be there, and this one stops when that one has ended.
+    Attributes:
+        evaluated: finished trials, in the order in which this process learned of them.
+        seen: their candidates.
+        n_worked: how many of them gave an accuracy.
+        running: candidates that other processes evaluate.
     Raises:
         RunFolderError: the journal is damaged.
         ConfigError: the storage cannot be reached, or holds another study of this name.
@@ -136,7 +141,7 @@ class SearchStudy:
     ) -> None:
         self.joint, self.devices, self.sampler, self.seed = joint, tuple(devices), sampler, seed
         self.claims, self.joins = claims or Alone(), joins
-        self.running: set[Candidate] = set()  # of other processes
+        self.running: set[Candidate] = set()
         self.has_ended = False
         self._database: ProposalStorage | None = None
         self._distributions: dict[str, BaseDistribution] = {
@@ -168,6 +173,8 @@ class SearchStudy:
         if url is None and created_trials(journal) != len(trials):
             raise RunFolderError(f"{journal} is damaged (trials are missing); search again into a new --out")
         self.evaluated: list[Evaluated] = []
+        self.seen: set[Candidate] = set()
+        self.n_worked = 0
         self._numbers: set[int] = set()
         self._take_in(trials)
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
@@ -228,8 +235,14 @@ class SearchStudy:
         """Remember what is finished and not known yet."""
         for trial in trials:
             if trial.number not in self._numbers and (record := self._record(trial)) is not None:
-                self._numbers.add(trial.number)
-                self.evaluated.append(record)
+                self._remember(record)
+
+    def _remember(self, record: Evaluated) -> None:
+        if record.number not in self._numbers:
+            self._numbers.add(record.number)
+            self.evaluated.append(record)
+            self.seen.add(record.candidate)
+            self.n_worked += record.accuracy is not None
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -300,11 +313,6 @@ class SearchStudy:
         return Evaluated(trial.number, candidate, latency_ms, in_domain, accuracy, trial.user_attrs.get("failure"))
 
     @property
-    def n_worked(self) -> int:
-        """Evaluations that gave an accuracy."""
-        return sum(record.accuracy is not None for record in self.evaluated)
-
-    @property
     def n_begun(self) -> int:
         """Evaluations that are finished, and those of other processes."""
         return len(self.evaluated) + len(self.running)
@@ -361,9 +369,7 @@ class SearchStudy:
         self.claims.release(proposal.trial_id)
         accuracy, failure = (None, result) if isinstance(result, str) else (result.accuracy, None)
         record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, accuracy, failure)
-        if record.number not in self._numbers:
-            self._numbers.add(record.number)
-            self.evaluated.append(record)
+        self._remember(record)
         return record
 
     def _tell(
