@@ -49,12 +49,6 @@ _COLUMN = {name: position for position, name in enumerate(COLUMNS)}
 _QUANTITY = len(CLASSES) * len(ROLES)
 _FLOW = _QUANTITY + len(CLASSES) * len(QUANTITIES)
 
-_TOTALS = np.zeros((len(COLUMNS), len(QUANTITIES) + 1))
-for _at in range(len(CLASSES)):
-    _TOTALS[_at * len(ROLES) : _at * len(ROLES) + 2, -1] = 1.0  # live operations
-    for _quantity in range(len(QUANTITIES)):
-        _TOTALS[_QUANTITY + _at * len(QUANTITIES) + _quantity, _quantity] = 1.0
-
 _PRODUCERS = {"conv", "pointwise", "depthwise", "grouped", "linear"}
 _FUSED = {"relu", "hardtanh", "clamp"}
 _INPUT, _CONSTANT = -1, -2  # in `Op.reads`: what the segment reads, and a tensor that no input reaches
@@ -123,7 +117,17 @@ def quantity_column(number: int, quantity: int) -> int:
 
 def totals(features: FloatArray) -> FloatArray:
     """Millions of MACs, MB moved, MB of weights and operations of networks, `n x len(COLUMNS)` -> `n x 4`."""
-    return features @ _TOTALS
+    return features @ _summing()
+
+
+@cache
+def _summing() -> FloatArray:
+    found = np.zeros((len(COLUMNS), len(QUANTITIES) + 1))
+    for number in range(len(CLASSES)):
+        found[number * len(ROLES) : number * len(ROLES) + 2, -1] = 1.0  # live operations
+        for quantity in range(len(QUANTITIES)):
+            found[quantity_column(number, quantity), quantity] = 1.0
+    return found
 
 
 def grouped(features: FloatArray) -> FloatArray:

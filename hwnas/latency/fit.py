@@ -15,7 +15,7 @@ from hwnas.errors import PredictorError
 from hwnas.latency.domain import ranges_of
 from hwnas.latency.features import CLASSES, COLUMNS, ROLES, features_matrix, totals
 from hwnas.latency.inventory import POINT, Inventory, inventory_of
-from hwnas.latency.model import LEAST_TOTAL, Model, Smooth
+from hwnas.latency.model import Model, Smooth, log_totals
 from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.latency.prior import choose_ridge, fit_prior, separable
 from hwnas.latency.residual import Process, Rest, choose_process, fit_residual
@@ -260,7 +260,7 @@ def _rest(
     """What the prior leaves over; and center and scale of columns and totals."""
     prior = np.maximum(features @ weights + intercept, _floor(latency))
     columns = features[:, _columns(features, keep)]
-    logs = np.log(np.maximum(totals(features), LEAST_TOTAL))
+    logs = log_totals(totals(features))
     column_scale, total_scale = _scale(columns), _scale(logs)
     rest = Rest(
         log_factor=np.log(latency / prior),

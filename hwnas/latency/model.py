@@ -18,14 +18,14 @@ from hwnas.errors import PredictorError
 from hwnas.latency.features import totals
 from hwnas.latency.inventory import POINT, Inventory, op_kernel
 
-__all__ = ["Model", "Smooth", "kernel"]
+__all__ = ["Model", "Smooth", "kernel", "log_totals"]
 
 FloatArray = NDArray[np.float64]
 
 MAX_SUPPORT = 600
 # A residual beyond a factor of e is not believed, whatever the weights in a file say.
 MAX_RESIDUAL = 1.0
-N_TOTALS, LEAST_TOTAL = 4, 1e-6
+N_TOTALS, _LEAST_TOTAL = 4, 1e-6
 
 
 def kernel(left: FloatArray, right: FloatArray, length: float) -> FloatArray:
@@ -33,6 +33,11 @@ def kernel(left: FloatArray, right: FloatArray, length: float) -> FloatArray:
     square = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None, :] - 2 * left @ right.T
     found: FloatArray = np.exp(np.maximum(square, 0) / (-2 * length * length))
     return found
+
+
+def log_totals(sums: FloatArray) -> FloatArray:
+    """What `Model.by_totals` reads of totals, `n x 4` each; see `hwnas.latency.features.totals`."""
+    return np.log(np.maximum(sums, _LEAST_TOTAL))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,7 +139,7 @@ class Model:
             sums: of the networks, see `hwnas.latency.features.totals`, `n x 4`.
             by_operations: factors of the operations, weighted by their shares of the prior, `n`.
         """
-        found = self.by_columns(inputs) + self.by_totals(np.log(np.maximum(sums, LEAST_TOTAL))) + by_operations
+        found = self.by_columns(inputs) + self.by_totals(log_totals(sums)) + by_operations
         return np.clip(found, -MAX_RESIDUAL, MAX_RESIDUAL)
 
     def latency_ms(self, features: FloatArray, inventory: Inventory | None = None) -> FloatArray:
