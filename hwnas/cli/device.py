@@ -58,7 +58,7 @@ def add(
 
 
 def _board(name: str, host: str, *, like: str | None, runtime: str | None, python: str, kind: str | None) -> Device:
-    from hwnas.core.device import ADB, Device
+    from hwnas.core.device import Device, reach_of
     from hwnas.devices.resolve import all_devices, find_device
     from hwnas.errors import ConfigError
     from hwnas.measure.session import RUNTIMES
@@ -78,8 +78,7 @@ def _board(name: str, host: str, *, like: str | None, runtime: str | None, pytho
         precisions = tuple(p for p in load_plugin("runtime", runs).precisions if p != "fp16" or kind != "cpu")
     return replace(
         model, name=name, title=f"{name} at {host}", kind=kind, runtime=runs, precisions=precisions,
-        reach="adb" if host.startswith(ADB) else "ssh", host=host, python=python, aliases=(), batch=1,
-        quantity="latency",
+        reach=reach_of(host), host=host, python=python, aliases=(), batch=1, quantity="latency",
         note="your own board: the first search calibrates its predictor there",
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hwnas.core.compression import PRECISIONS
 from hwnas.errors import ConfigError
 
-__all__ = ["ADB", "DEVICE_KINDS", "QUANTITIES", "REACHES", "Device"]
+__all__ = ["ADB", "DEVICE_KINDS", "QUANTITIES", "REACHES", "Device", "reach_of"]
 
 DEVICE_KINDS = ("cpu", "gpu", "tpu", "fpga", "asic", "dsp", "npu")
 QUANTITIES = ("latency", "throughput")
@@ -69,8 +69,7 @@ class Device:
         if self.quantity not in QUANTITIES or self.batch < 1:
             got = f"{self.quantity!r} at batch {self.batch}"
             raise ConfigError(f"device {self.name!r}: quantity must be one of {QUANTITIES}, batch >= 1; got {got}")
-        by_adb = self.host is not None and self.host.startswith(ADB)
-        fits = self.is_board == (self.host is not None) and by_adb == (self.reach == "adb")
+        fits = not self.is_board if self.host is None else self.reach == reach_of(self.host)
         if self.reach not in REACHES or not fits:
             got = f"{self.reach!r} with host {self.host!r}"
             raise ConfigError(
@@ -102,3 +101,8 @@ class Device:
     def can_be_measured(self) -> bool:
         """Whether models can be measured on it from here."""
         return self.is_local or self.is_board
+
+
+def reach_of(host: str) -> str:
+    """What reaches a host: "adb" where it says so, else "ssh"."""
+    return "adb" if host.startswith(ADB) else "ssh"

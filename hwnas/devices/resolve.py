@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hwnas.core.compression import PRECISIONS
-from hwnas.core.device import ADB, Device
+from hwnas.core.device import Device, reach_of
 from hwnas.devices.own import own_devices
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError, nearest
 from hwnas.plugins import load_plugin, plugin_names
@@ -55,7 +55,7 @@ def at_host(device: Device, host: str) -> Device:
         raise ConfigError(
             f"device {device.name!r} is this machine, --host is another: `hwnas device add NAME --host {host}` adds it"
         )
-    return replace(device, reach="adb" if host.startswith(ADB) else "ssh", host=host)
+    return replace(device, reach=reach_of(host), host=host)
 
 
 def measure_of(name: str) -> str:
