@@ -26,7 +26,6 @@ from hwnas.cli.tasks import tasks
 from hwnas.cli.verify import verify
 from hwnas.cli.worker import worker
 from hwnas.errors import HwnasError
-from hwnas.search.storage import hidden
 
 __all__ = ["app", "main"]
 
@@ -64,6 +63,8 @@ def _fail(text: str, code: int) -> NoReturn:
 def _interrupted(arguments: tuple[str, ...]) -> str:
     if not arguments or arguments[0] not in ("search", "worker"):
         return "interrupted"
+    from hwnas.search.storage import hidden
+
     resume = arguments if arguments[0] == "worker" or "--resume" in arguments else (*arguments, "--resume")
     shown = (hidden(word) if "://" in word else word for word in resume)
     return f"interrupted; go on with: {shlex.join(('hwnas', *shown))}"
