@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import ReferencePointError
 
-__all__ = ["hypervolume_2d", "is_clearly_dominated", "is_non_dominated", "knee", "spread_out"]
+__all__ = ["hypervolume_2d", "hypervolume_within", "is_clearly_dominated", "is_non_dominated", "knee", "spread_out"]
 
 FloatArray = NDArray[np.float64]
 
@@ -63,6 +63,12 @@ def hypervolume_2d(costs: FloatArray, reference: FloatArray) -> float:
     for x, y in costs[np.lexsort((costs[:, 1], costs[:, 0]))].tolist() if len(costs) else []:
         area, floor = area + (float(reference[0]) - x) * max(floor - y, 0.0), min(floor, y)
     return area
+
+
+def hypervolume_within(costs: FloatArray, reference: tuple[float, float]) -> float:
+    """`hypervolume_2d` of the rows that are not above the reference; others count nothing."""
+    corner = np.asarray(reference)
+    return hypervolume_2d(costs[(costs <= corner).all(axis=1)], corner)
 
 
 def knee(costs: FloatArray) -> int | None:

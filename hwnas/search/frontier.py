@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry, MeasuredLatency
 from hwnas.core.measurement import Measurement
-from hwnas.core.pareto import hypervolume_2d, is_clearly_dominated
+from hwnas.core.pareto import hypervolume_within, is_clearly_dominated
 from hwnas.core.predictor import Prediction
 from hwnas.errors import MeasurementError
 from hwnas.export.bundle import artifacts_of, facts_for
@@ -126,7 +126,7 @@ def assemble(
 
 def _area(models: Sequence[FrontModel], device: str, reference: tuple[float, float]) -> float:
     costs = np.array([(model.latency[device].best_ms, 1 - model.accuracy) for model in models]).reshape(-1, 2)
-    return hypervolume_2d(costs[(costs <= np.asarray(reference)).all(axis=1)], np.asarray(reference))
+    return hypervolume_within(costs, reference)
 
 
 def _model(

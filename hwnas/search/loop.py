@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation, Evaluator
-from hwnas.core.pareto import hypervolume_2d, is_non_dominated
+from hwnas.core.pareto import hypervolume_within, is_non_dominated
 from hwnas.errors import TrainingError
 from hwnas.search.budget import Budget
 from hwnas.search.events import Listener
@@ -51,13 +51,10 @@ class FrontTracker:
 
         Of several devices, the geometric mean: a gain of a tenth counts alike on a slow and on a fast one.
         """
-        areas = [self._area(device) for device in self.reference]
+        areas = [
+            hypervolume_within(costs_of(self.records, device), corner) for device, corner in self.reference.items()
+        ]
         return math.prod(areas) ** (1 / len(areas)) if len(areas) > 1 else areas[0]
-
-    def _area(self, device: str) -> float:
-        costs, reference = costs_of(self.records, device), np.asarray(self.reference[device])
-        inside = costs[(costs <= reference).all(axis=1)] if len(costs) else costs
-        return hypervolume_2d(inside, reference)
 
 
 def costs_of(records: Sequence[Evaluated], device: str) -> NDArray[np.float64]:

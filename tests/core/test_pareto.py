@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hwnas.core.pareto import hypervolume_2d, is_non_dominated, knee, spread_out
+from hwnas.core.pareto import hypervolume_2d, hypervolume_within, is_non_dominated, knee, spread_out
 from hwnas.errors import ReferencePointError
 
 COSTS = st.integers(0, 12).flatmap(lambda n: arrays(float, (n, 2), elements=st.integers(0, 6).map(float)))
@@ -65,6 +65,12 @@ def test_empty() -> None:
     assert hypervolume_2d(nothing, np.ones(2)) == 0.0
     assert knee(nothing) is None
     assert spread_out(nothing, 3) == []
+
+
+def test_rows_above_the_reference_count_nothing() -> None:
+    costs = np.array([(1.0, 1.0), (3.0, 0.0), (0.0, 3.0)])
+    assert hypervolume_within(costs, (2.0, 2.0)) == 1.0
+    assert hypervolume_within(np.empty((0, 2)), (2.0, 2.0)) == 0.0
 
 
 def test_knee_is_the_bend() -> None:
