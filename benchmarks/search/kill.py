@@ -34,6 +34,11 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from journal_file import finished_trials
+from record import record
+
 MOMENTS = {"time": 0.5, "file": 0.25, "journal": 0.25}  # what a kill waits for, and how often
 IN_START = 0.2  # of the kills
 PIECE = 0.1  # of the work of an unbroken search is the most that a process does before it is killed
@@ -119,15 +124,8 @@ class Search:
         return "begin" if self.works() else "start"
 
     def finished_trials(self) -> list[str]:
-        """Ids of the candidates whose evaluation is in the journal, read as plain lines."""
-        path, ids, done = self.out / "study.journal", {}, []
-        for line in path.read_bytes().split(b"\n")[:-1] if path.exists() else ():
-            entry = json.loads(line)
-            if found := entry.get("user_attr", {}).get("hwnas"):
-                ids[entry["trial_id"]] = found["id"]
-            if entry.get("values") and entry.get("trial_id") in ids:
-                done.append(ids[entry["trial_id"]])
-        return done
+        """Ids of the candidates whose evaluation is in the journal."""
+        return finished_trials(self.out / "study.journal")
 
     def finished_models(self) -> dict[str, bytes]:
         """Manifests of the models that are whole."""
@@ -350,8 +348,6 @@ def main() -> None:
     parser.add_argument("--device", default="jetson", help="one that is not measured: no two measured fronts are equal")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the run folders in this new folder")
     args = parser.parse_args()
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    from record import record
 
     with tempfile.TemporaryDirectory() as temporary:
         home = args.keep or Path(temporary)

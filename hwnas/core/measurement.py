@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from hwnas.core.candidate import Candidate
 from hwnas.errors import MeasurementError, SchemaError
 
-__all__ = ["MEASUREMENTS", "SCHEMA", "Measurement", "measurement_lines", "read_measurements", "write_measurements"]
+__all__ = [
+    "MEASUREMENTS",
+    "SCHEMA",
+    "Measurement",
+    "latest_measurements",
+    "measurement_lines",
+    "read_measurements",
+    "write_measurements",
+]
 
 SCHEMA = 1
 MEASUREMENTS = "measurements.jsonl"  # of the models of a run, in its folder
@@ -94,13 +102,25 @@ def write_measurements(path: Path, measurements: Iterable[Measurement]) -> None:
     """Append one line a measurement, flushed line by line so that an interruption loses none."""
     with path.open("a", encoding="utf-8") as file:
         for measurement in measurements:
-            file.write(json.dumps(measurement.to_json()) + "\n")
+            file.write(_line(measurement))
             file.flush()
 
 
 def measurement_lines(measurements: Iterable[Measurement]) -> bytes:
     """What a file of these measurements holds, for those who write it as a whole."""
-    return "".join(json.dumps(measurement.to_json()) + "\n" for measurement in measurements).encode()
+    return "".join(map(_line, measurements)).encode()
+
+
+def latest_measurements(path: Path) -> dict[str, dict[str, Measurement]]:
+    """Device -> id of the candidate -> its latest measurement in a file; nothing if there is no file.
+
+    Raises:
+        MeasurementError: a line is broken (named by its number).
+    """
+    found: dict[str, dict[str, Measurement]] = {}
+    for measurement in read_measurements(path) if path.exists() else ():
+        found.setdefault(measurement.device, {})[measurement.candidate.id] = measurement
+    return found
 
 
 def read_measurements(path: Path) -> Iterator[Measurement]:
@@ -125,3 +145,7 @@ def read_measurements(path: Path) -> Iterator[Measurement]:
                 yield Measurement.from_json(raw)
             except (MeasurementError, SchemaError) as error:
                 raise type(error)(f"{path}, line {number}: {error}") from error
+
+
+def _line(measurement: Measurement) -> str:
+    return json.dumps(measurement.to_json()) + "\n"

@@ -9,7 +9,7 @@ from typing import Any
 
 from hwnas.core.device import Device
 from hwnas.core.front import FrontModel
-from hwnas.core.measurement import MEASUREMENTS, Measurement, read_measurements
+from hwnas.core.measurement import MEASUREMENTS, Measurement, latest_measurements
 from hwnas.core.predictor import Prediction
 from hwnas.errors import RunFolderError
 from hwnas.export.bundle import MANIFEST, SCHEMA, facts_for
@@ -78,7 +78,7 @@ def verify_run(
             on_progress=on_progress,
             start=reached(device),
         )
-        before = _measured_before(run_dir, device.name)
+        before = latest_measurements(run_dir / MEASUREMENTS).get(device.name, {})
         for model, result in zip(sound, seen, strict=True):
             checks[model.id] = _check_latency(model, device.name, result, before.get(model.id))
     return list(checks.values())
@@ -112,13 +112,6 @@ def _threads(model: FrontModel, device: str) -> int:
     # The promise holds for the number of threads that it was made with.
     measured = model.latency[device].measured
     return 1 if measured is None or measured.threads is None else measured.threads
-
-
-def _measured_before(run_dir: Path, device: str) -> dict[str, Measurement]:
-    """The latest measurement of each model that the search made; none if it could not reach the device."""
-    path = run_dir / MEASUREMENTS
-    found = read_measurements(path) if path.exists() else []
-    return {measured.candidate.id: measured for measured in found if measured.device == device}
 
 
 def _check_latency(model: FrontModel, device: str, result: object, before: Measurement | None) -> Check:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,29 +260,29 @@ def _measure(
     """
     steps = [(turn, group) for turn in range(PROCESSES) for group in groups]
     for number, (turn, group) in enumerate(steps):
-
-        def step(share: float, number: int = number) -> None:
-            report((number + share) / len(steps))
-
+        step = _part(report, number / len(steps), (number + 1) / len(steps))
         if number:
             session.renew()
         if turn == 0:
-            _warm_up_all(session, group, budget, lambda share, step=step: step(share / 2))  # type: ignore[misc]
-        left = 0.5 if turn == 0 else 1.0
-        parts = _parts(group, turn)
-        _time_rounds(session, group, parts, rng, lambda share, step=step, left=left: step(1 - left + left * share))  # type: ignore[misc]
+            _warm_up_all(session, group, budget, _part(step, 0.0, 0.5))
+        _time_rounds(session, group, _parts(group, turn), rng, _part(step, 0.5, 1.0) if turn == 0 else step)
     for group in groups:
         _repeat(session, group, rng)
         for job in group:
             if job.failure is None and job.conditions.get("energy_sensor") is not None:
-                _attempt(job, lambda job=job: _weigh(session, job))  # type: ignore[misc]
+                _attempt(job, partial(_weigh, session, job))
     report(1.0)
+
+
+def _part(report: Progressed, start: float, end: float) -> Progressed:
+    """Reports the progress of a part as that of the whole."""
+    return lambda share: report(start + (end - start) * share)
 
 
 def _warm_up_all(session: _Session, group: list[_Job], budget: Budget, report: Progressed) -> None:
     """Warm every model up, and note the conditions of the machine when they are."""
     for number, job in enumerate(group, start=1):
-        _attempt(job, lambda job=job: _warm_up(session, job, budget))  # type: ignore[misc]
+        _attempt(job, partial(_warm_up, session, job, budget))
         report(number / len(group))
     conditions = session.info()
     for job in group:
@@ -338,7 +339,7 @@ def _time_rounds(
     order = schedule(rounds, rng)
     for number, index in enumerate(order, start=1):
         if jobs[index].failure is None:
-            _attempt(jobs[index], lambda job=jobs[index]: one_round(job))  # type: ignore[misc]
+            _attempt(jobs[index], partial(one_round, jobs[index]))
         report(number / len(order))
 
 

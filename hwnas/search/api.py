@@ -57,7 +57,7 @@ def search(
         storage: Optuna storage URL; None: a journal in the run folder. With PostgreSQL, `worker` takes part in it.
         resume: go on with the run in `out`.
         n_front: models to finish and export.
-        sampler: "tpe", "nsga2", "nsga3", "gp" or "random".
+        sampler: "hypervolume", "tpe", "nsga2", "nsga3", "gp" or "random".
         allow_out_of_domain: search networks that the predictor never saw the like of, too.
         listener: is told of each step; None: silence.
     Returns:

@@ -113,13 +113,10 @@ class Budget:
     def limits(self) -> list[Limit]:
         """Those that were given; one of latency for each device."""
         found = []
-        for device, scorer in self.scorers.items() if self.max_latency_ms is not None else ():
-            name = f"latency on {device}" if len(self.scorers) > 1 else "latency"
-            found.append(
-                Limit(
-                    "max_latency_ms", name, "ms", self.max_latency_ms or 0.0, scorer.latency_ms, "fastest", "predicted"
-                )
-            )
+        if (most_ms := self.max_latency_ms) is not None:
+            for device, scorer in self.scorers.items():
+                name = f"latency on {device}" if len(self.scorers) > 1 else "latency"
+                found.append(Limit("max_latency_ms", name, "ms", most_ms, scorer.latency_ms, "fastest", "predicted"))
         if self.max_size_mb is not None:
             found.append(
                 Limit("max_size_mb", "size", "MB", self.max_size_mb, self.scorer.size_mb, "smallest", "counted")

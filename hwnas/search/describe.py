@@ -33,10 +33,6 @@ class Describer:
         """Device -> what describes candidates by their latency on it; what they have in common is computed once."""
         return {device: partial(self._described, device) for device in self.budget.scorers}
 
-    def __call__(self, several: Sequence[Mapping[str, Any]]) -> list[tuple[float, Sequence[float]] | None]:
-        """Describe candidates by their latency on the first device, each once."""
-        return self._described(next(iter(self.budget.scorers)), several)
-
     def _described(
         self, device: str, several: Sequence[Mapping[str, Any]]
     ) -> list[tuple[float, Sequence[float]] | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hwnas.core.front import Front
-from hwnas.core.measurement import MEASUREMENTS, Measurement, measurement_lines, read_measurements
+from hwnas.core.measurement import MEASUREMENTS, Measurement, latest_measurements, measurement_lines
 from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
@@ -297,13 +297,10 @@ def _as_predicted(record: Evaluated, found: Mapping[str, Prediction]) -> Evaluat
 
 def _measured_before(folder: Path) -> ByDevice:
     """The measurements that the run folder holds; a file that is damaged holds none."""
-    found: ByDevice = {}
     try:
-        for measurement in read_measurements(folder / MEASUREMENTS):
-            found.setdefault(measurement.device, {})[measurement.candidate.id] = measurement
+        return latest_measurements(folder / MEASUREMENTS)
     except MeasurementError:
         return {}
-    return found
 
 
 def _together(before: ByDevice, later: ByDevice) -> ByDevice:

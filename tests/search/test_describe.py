@@ -16,7 +16,7 @@ def test_candidates_are_described_by_latency_and_work(
 ) -> None:
     joint = make_joint(make_space((4, 8), (1, 3)), ("fp32",))
     budget = make_budget(joint)
-    describe = Describer(budget)
+    (describe,) = Describer(budget).by_device().values()
     several: list[dict[str, Any]] = [{"width": w, "kernel": k, "precision": "fp32"} for w in (4, 8) for k in (1, 3)]
     found = describe(several)
     for params, described in zip(several, found, strict=True):
@@ -37,6 +37,7 @@ def test_what_is_over_a_budget_is_not_allowed(
     budget = make_budget(joint)
     narrow, wide = ({"width": width, "kernel": 3, "precision": "fp32"} for width in (4, 64))
     budget.max_latency_ms = budget.scorer.predict(joint.candidate(narrow)).latency_ms
-    found = Describer(budget)([narrow, wide])
+    (describe,) = Describer(budget).by_device().values()
+    found = describe([narrow, wide])
     assert found[0] is not None
     assert found[1] is None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from journal_file import finished_trials
 from torch import nn
 from typer.testing import CliRunner
 
@@ -289,18 +290,6 @@ hwnas.search(device="jetson-nano", precision="fp32", space=space, task=replace(w
 """
 
 
-def finished_trials(journal: Path) -> list[str]:
-    """Ids of the candidates whose evaluation is in the journal, read as plain lines."""
-    ids, done = {}, []
-    for line in journal.read_bytes().split(b"\n")[:-1]:
-        entry = json.loads(line)
-        if found := entry.get("user_attr", {}).get("hwnas"):
-            ids[entry["trial_id"]] = found["id"]
-        if entry.get("values") and entry.get("trial_id") in ids:
-            done.append(ids[entry["trial_id"]])
-    return done
-
-
 def test_a_killed_search_loses_and_repeats_nothing(tmp_path: Path) -> None:
     script = tmp_path / "search.py"
     script.write_text(SCRIPT)
@@ -308,7 +297,7 @@ def test_a_killed_search_loses_and_repeats_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, str(script), str(journal.parent)], cwd=tmp_path)
     try:
         for _ in range(12_000):
-            if process.poll() is not None or (journal.exists() and len(finished_trials(journal)) >= 3):
+            if process.poll() is not None or len(finished_trials(journal)) >= 3:
                 break
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)

@@ -1,0 +1,18 @@
+"""What a killed search left in its journal, read as plain lines: nothing of hwnas, nothing of optuna."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def finished_trials(journal: Path) -> list[str]:
+    """Ids of the candidates whose evaluation is in the journal, in the order of their results."""
+    ids, done = {}, []
+    for line in journal.read_bytes().split(b"\n")[:-1] if journal.exists() else ():
+        entry = json.loads(line)
+        if found := entry.get("user_attr", {}).get("hwnas"):
+            ids[entry["trial_id"]] = found["id"]
+        if entry.get("values") and entry.get("trial_id") in ids:
+            done.append(ids[entry["trial_id"]])
+    return done
