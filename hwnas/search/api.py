@@ -33,7 +33,7 @@ def search(
     storage: str | None = None,
     resume: bool = False,
     n_front: int = 8,
-    sampler: str = "tpe",
+    sampler: str = "hypervolume",
     allow_out_of_domain: bool = False,
     listener: Listener | None = None,
 ) -> SearchResult:

@@ -59,7 +59,7 @@ class SearchConfig:
     storage: str | None = None
     resume: bool = False
     n_front: int = 8
-    sampler: str = "tpe"
+    sampler: str = "hypervolume"
     allow_out_of_domain: bool = False
 
     def __post_init__(self) -> None:

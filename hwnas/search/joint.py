@@ -69,10 +69,11 @@ class JointSpace:
         architecture = self.space.canonical(candidate.architecture)
         plan = candidate.compression
         here = Candidate(architecture, plan)
+        network = self.operations(here).segments if plan.prune else None
         for stage, _ in plan.prune:
             rest = {s: r for s, r in here.compression.prune if s != stage}
             fewer = Candidate(architecture, CompressionPlan.of(plan.precision, rest))
-            if self.operations(fewer).segments == self.operations(here).segments:
+            if self.operations(fewer).segments == network:
                 here = fewer
         return here
 
