@@ -21,7 +21,9 @@ from hwnas.errors import BuildError, RunFolderError
 from hwnas.store import write_atomic
 from hwnas.trace import checked_build
 
-__all__ = ["TrainedEvaluator"]
+__all__ = ["RUNGS", "TrainedEvaluator"]
+
+RUNGS = 2  # trainings of one candidate, of which each goes on with the one before
 
 
 class TrainedEvaluator:
@@ -30,10 +32,11 @@ class TrainedEvaluator:
     Args:
         space: a plain space.
         task: its task.
-        epochs: of each candidate.
+        epochs: of each candidate at rung 0.
         seed: of weights, order and augmentation; with the candidate's id it decides the result.
         folder: where weights are kept.
         on_epoch: called with (epoch from 1, validation accuracy, mean training loss).
+        rung: 0; see `closer`.
     """
 
     def __init__(
@@ -46,9 +49,26 @@ class TrainedEvaluator:
         folder: Path,
         learning_rate: float = 3e-3,
         on_epoch: Callable[[int, float, float], None] | None = None,
+        rung: int = 0,
     ) -> None:
         self.space, self.task, self.epochs, self.seed = space, task, epochs, seed
         self.folder, self.learning_rate, self.on_epoch = folder, learning_rate, on_epoch
+        self.rung = rung
+
+    def closer(self) -> TrainedEvaluator | None:
+        """One that goes on with the training of a candidate, until it had three times the epochs."""
+        if self.rung == RUNGS - 1:
+            return None
+        return TrainedEvaluator(
+            self.space,
+            self.task,
+            epochs=self.epochs,
+            seed=self.seed,
+            folder=self.folder,
+            learning_rate=self.learning_rate,
+            on_epoch=self.on_epoch,
+            rung=self.rung + 1,
+        )
 
     def _fresh(self, candidate: Candidate) -> nn.Module:
         # The architecture, not the plan, decides the weights: each precision of a network starts from the same.
@@ -73,19 +93,28 @@ class TrainedEvaluator:
         return module
 
     def network(self, candidate: Candidate) -> nn.Module:
-        """The trained network, in eval mode on the CPU; trained now unless its weights are kept already.
+        """The network that was trained longest, in eval mode on the CPU; trained now unless its weights are kept.
 
         Raises:
             BuildError: `build` raised, or the network has the wrong output shape.
             TrainingError: the loss is not finite.
             RunFolderError: its kept weights are damaged, or of another network.
         """
-        path = self.folder / f"{candidate.architecture.id}.safetensors"
-        module = self._fresh(candidate)
+        longest = max((rung for rung in range(RUNGS) if self._path(candidate, rung).exists()), default=self.rung)
+        return self._trained(candidate, longest)
+
+    def _path(self, candidate: Candidate, rung: int) -> Path:
+        return self.folder / f"{candidate.architecture.id}{f'-{rung}' if rung else ''}.safetensors"
+
+    def _trained(self, candidate: Candidate, rung: int) -> nn.Module:
+        """A candidate as it is after the training of a rung."""
+        path = self._path(candidate, rung)
         if path.exists():
-            return _with_weights(module, path)
+            return _with_weights(self._fresh(candidate), path)
+        module = self._trained(candidate, rung - 1) if rung else self._fresh(candidate)
+        epochs = self.epochs * (3**rung - 3 ** (rung - 1)) if rung else self.epochs
         result = fine_tune(
-            module, self.task, epochs=self.epochs, lr=self.learning_rate, seed=self.seed, on_epoch=self.on_epoch
+            module, self.task, epochs=epochs, lr=self.learning_rate, seed=self.seed, on_epoch=self.on_epoch
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {name: tensor.contiguous() for name, tensor in result.model.state_dict().items()}
@@ -100,7 +129,7 @@ class TrainedEvaluator:
         """See hwnas.core.evaluation.Evaluator."""
         start, precision = time.monotonic(), candidate.compression.precision
         calibration = normalised(self.task.train.inputs[:32], self.task.preprocessing)
-        model = simulate(self.network(candidate), precision, calibration)
+        model = simulate(self._trained(candidate, self.rung), precision, calibration)
         value = accuracy(model, self.task.validation, self.task.preprocessing)
         n = len(self.task.validation)
         return Evaluation(value, n, "validation", precision, "trained", time.monotonic() - start)

@@ -43,6 +43,12 @@ def search(
         str | None,
         Option(metavar="URL", help="Optuna storage; a file in the run folder, if not given; see `hwnas worker`."),
     ] = None,
+    sampler: Annotated[
+        str,
+        Option(
+            metavar="S", help="Proposes candidates: hypervolume (default), or tpe, nsga2, nsga3, gp, random of Optuna."
+        ),
+    ] = "hypervolume",
     allow_out_of_domain: Annotated[
         bool, Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")
     ] = False,
@@ -76,6 +82,7 @@ def search(
         out=out,
         storage=storage,
         resume=resume,
+        sampler=sampler,
         allow_out_of_domain=allow_out_of_domain,
     )
     with progress_listener() as listener:

@@ -57,3 +57,6 @@ class Evaluator(Protocol):
             TrainingError: the loss is not finite.
             BuildError: the space could not build the network.
         """
+
+    def closer(self) -> Evaluator | None:
+        """One that costs more and knows better, for the few best candidates; None: there is none."""

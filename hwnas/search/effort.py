@@ -11,19 +11,31 @@ import torch
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.ops import OpList
+from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.data import batch_for
 from hwnas.elastic.train import TrainSettings
 from hwnas.search.config import SearchConfig
 from hwnas.search.joint import JointSpace
 
-__all__ = ["Clock", "Effort", "finish_epochs", "finish_factors", "finish_seconds", "finish_shrink", "plan_effort"]
+__all__ = [
+    "Clock",
+    "Effort",
+    "closer_share",
+    "finish_epochs",
+    "finish_factors",
+    "finish_seconds",
+    "finish_shrink",
+    "plan_effort",
+    "search_share",
+]
 
 # Without --time: multiply-adds of supernet training (forward and backward), about two minutes of two laptop cores.
 TRAIN_MACS = 4.5e12
 MAX_EPOCHS, MIN_EPOCHS = 30, 4
 FINISH_MACS = 0.3e12  # of one model
 MAX_FINISH_EPOCHS, MIN_FINISH_EPOCHS = 15, 2
+ALONE_MACS = TRAIN_MACS / 200  # of the first training of a candidate of a plain space
 # Multiply-adds of reading the accuracy of one candidate of middle size.
 EVALUATE_MACS = 12e9
 # Images of a space of one input size are shrunk by no more than MAX_SHRINK, and to no fewer pixels a side than LEAST_PX
@@ -34,6 +46,9 @@ SMALL_PX = 64  # images up to this side stay whole where a time is given
 # With --time: which share of what is left after calibration goes to training the supernet, then to the search.
 # Searching for longer than this gained nothing on CIFAR-10, where finishing was short of time.
 TRAIN_SHARE, SEARCH_SHARE = 0.45, 0.12
+PLAIN_SEARCH_SHARE = 0.5  # of plain spaces, where the search is the training
+# What is left after the search goes to evaluating the best candidates closer, before they are finished.
+CLOSER_SHARE, PLAIN_CLOSER_SHARE = 0.1, 0.6
 MOST_TEACH_EVERY = 4  # steps of a timed training, of which the largest network takes part in one
 SMALL_SHARE = 0.6  # of a timed training of the supernet: on images of half the side, if that is enough for the space
 MEASURE_SHARE_S = 4.0  # kept for each finished model: export, reading its accuracy, measuring it
@@ -65,13 +80,23 @@ class Clock:
         return None if left_s is None else left_s * share
 
 
+def search_share(space: SearchSpace) -> float:
+    """Of the time that is left after training: for the search."""
+    return SEARCH_SHARE if space.weight_shared else PLAIN_SEARCH_SHARE
+
+
+def closer_share(space: SearchSpace) -> float:
+    """Of the time that is left after the search: for evaluating the best candidates closer."""
+    return CLOSER_SHARE if space.weight_shared else PLAIN_CLOSER_SHARE
+
+
 @dataclass(frozen=True, slots=True)
 class Effort:
     """Effort of each phase.
 
     Attributes:
         training: of the supernet.
-        epochs_alone: of a candidate of a plain space.
+        epochs_alone: of a candidate of a plain space, before the best are trained longer.
         finish_macs: multiply-adds of fine-tuning one model, forward and backward; None: as the time allows.
         validation_limit: validation samples read per candidate.
         shrink: the supernet is trained, and candidates are compared, on images whose side is divided by it; finishing
@@ -113,7 +138,7 @@ def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Cloc
     limit = int(np.clip(EVALUATE_MACS * shrink**2 / max(middle, 1.0), 200, 5000))
     return Effort(
         training=settings,
-        epochs_alone=int(np.clip(TRAIN_MACS / 100 / (3 * len(task.train) * max(middle, 1.0)), 2, 12)),
+        epochs_alone=int(np.clip(ALONE_MACS / (3 * len(task.train) * max(middle, 1.0)), 1, 6)),
         finish_macs=None if timed else FINISH_MACS,
         validation_limit=min(limit, len(task.validation)),
         shrink=shrink,

@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Params = Mapping[str, Any]
 
-_MOST_LEARNED = 300  # evaluations that are learned from; those near the front, and some of the others
-_MOST_WAITING = 100  # more that may come before they are chosen again
+_MOST_LEARNED = 200  # evaluations that are learned from; those near the front, and some of the others
+_MOST_WAITING = 60  # more that may come before they are chosen again
 
 
 class Memory:

@@ -20,17 +20,19 @@ from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.search.config import SearchConfig
 from hwnas.search.describe import Describer
 from hwnas.search.effort import (
-    SEARCH_SHARE,
     Clock,
     Effort,
+    closer_share,
     finish_epochs,
     finish_factors,
     finish_seconds,
     finish_shrink,
+    search_share,
 )
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
 from hwnas.search.frontier import assemble, measure_finished, still_wanted
+from hwnas.search.ladder import Ladder
 from hwnas.search.loop import Loop
 from hwnas.search.per_device import folder_of, write_each
 from hwnas.search.result import SearchResult
@@ -78,10 +80,12 @@ class Rounds:
     _measured: ByDevice = field(default_factory=dict)
     _latest: ByDevice = field(default_factory=dict)
     _log: RoundLog = field(init=False)
+    _ladder: Ladder = field(init=False)
 
     def __post_init__(self) -> None:
         asked = {"trials": self.config.trials_wanted, "n_front": self.config.n_front}
         self._log = RoundLog.open(self.folder, asked)
+        self._ladder = Ladder(self.loop.evaluator, self.folder, self.listener)
 
     def run(self, records: Sequence[Evaluated]) -> Front:
         """The front; it is written after each round.
@@ -113,6 +117,8 @@ class Rounds:
         return front
 
     def _round(self, number: int, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
+        closer_s = self.clock.share(closer_share(self.targets.first.space))
+        records = self._ladder.climb(records, Clock.starting_now(closer_s))
         _write_trials(self.folder, records)
         earlier = self._done_before(number, finisher, records)
         finished, self._latest = earlier or self._finished_now(finisher, records, wanted)
@@ -231,7 +237,11 @@ class Rounds:
         scorers = {device: scorer.learned(learned.get(device, {}), kept=kept) for device, scorer in before.items()}
         if all(isinstance(predictor, LinearGpPredictor) for of in learned.values() for predictor in of.values()):
             self._log.learn(number - 1, {device: tuple(of) for device, of in learned.items()})
-        study, share, done = self.loop.study, self.clock.share(SEARCH_SHARE), self._log.done(number - 1)
+        study, share, done = (
+            self.loop.study,
+            self.clock.share(search_share(self.targets.first.space)),
+            self._log.done(number - 1),
+        )
         wanted = study.n_worked if done is None else done.n_trials
         wanted += max(1, round(MORE_TRIALS * wanted))
         self.listener.phase("search on", wanted)

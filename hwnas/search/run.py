@@ -15,7 +15,7 @@ from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
 from hwnas.search.budget import Budget
 from hwnas.search.config import SearchConfig
-from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, plan_effort
+from hwnas.search.effort import Clock, Effort, plan_effort, search_share
 from hwnas.search.evaluators import make_evaluators, weight_bits
 from hwnas.search.events import Listener, Silent
 from hwnas.search.loop import FrontTracker, Loop
@@ -104,7 +104,7 @@ class _Run:
             with threads_for(effort.batch_macs):
                 evaluator, source = make_evaluators(folder, targets, effort, self.listener)
             reference = reference_of(budget)
-            share_s = clock.share(SEARCH_SHARE if first.space.weight_shared else 0.8)
+            share_s = clock.share(search_share(first.space))
             wanted = self.config.trials_wanted
             study.publish(**Invitation.of(effort, weight_bits(targets), wanted, share_s).to_json())
             self.listener.phase("search", wanted)

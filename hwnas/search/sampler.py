@@ -6,28 +6,28 @@ It stands on optuna and scikit-learn alone, and so works in any study.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from hwnas.search.encoding import Encoding, Params, Space, changed, draw
 from hwnas.search.improvement import Staircase
 from hwnas.search.memory import Memory
 from hwnas.search.surrogate import Surrogate
 
 __all__ = ["Describe", "HypervolumeSampler"]
 
-Params = Mapping[str, Any]
 Described = tuple[float, Sequence[float]]
 Describe = Callable[[Sequence[Params]], Sequence[Described | None]]
 FloatArray = NDArray[np.float64]
-Space = dict[str, BaseDistribution]
 
 _LEAST_ERROR = 1e-3  # errors below are as good as each other
 _WORST_LOSS = 5.0  # times the best one
@@ -75,7 +75,7 @@ class HypervolumeSampler(BaseSampler):
         self._random = RandomSampler(seed=seed)
         self._surrogate, self._kernel_of = Surrogate(), 0
         self._scale: _Scale | None = None
-        self._drawn: tuple[int, list[tuple[Params, Described]]] | None = None
+        self._drawn: tuple[int, _Pool] | None = None
         self._memory = Memory(startup)
         self._study: Study | None = None
         self._closed: set[int] = set()  # numbers of trials that are finished, or failed
@@ -93,18 +93,17 @@ class HypervolumeSampler(BaseSampler):
         busy = self._read(study, trial, search_space)
         memory = self._memory
         rng = np.random.default_rng([self.seed, len(memory)])
-        params, pool = self._candidates(search_space, busy, rng)
-        if not params:
+        pool = self._candidates(search_space, busy, rng)
+        if not pool.params:
             return {}
-        features = self._scaled(params, pool, search_space)
         if len(memory) < self.startup:
-            return dict(params[_most_apart(features, memory.features(list(range(len(memory)))))])
+            return dict(pool.params[_most_apart(pool.features, memory.features(list(range(len(memory)))))])
         losses = self._losses(study, memory.scores[memory.front])
         stairs = Staircase(memory.costs[memory.front], losses, self._worst(study))
         to_loss = self._learn(study)
-        mean, spread = self._surrogate.predict(features)
-        gains = stairs.expected(np.array([described[0] for described in pool]), mean, spread, to_loss)
-        return dict(params[int(np.argmax(gains))])
+        mean, spread = self._surrogate.predict(pool.features)
+        gains = stairs.expected(np.array(pool.costs), mean, spread, to_loss)
+        return dict(pool.params[int(np.argmax(gains))])
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         """Remember a trial of this process, so that the study need not be read again."""
@@ -159,7 +158,7 @@ class HypervolumeSampler(BaseSampler):
     def _remember(self, study: Study, params: Params, value: float, described: Described, space: Space) -> None:
         self._least, self._most = min(self._least, value), max(self._most, value)
         minimised = study.directions[self.learned] == StudyDirection.MINIMIZE
-        features = self._scaled([params], [described], space)[0]
+        features = self._scaled([(params, described)], space)[0]
         self._memory.add(params, _key(params, described), described[0], value if minimised else -value, features)
 
     def _losses(self, study: Study, scores: FloatArray) -> FloatArray:
@@ -191,44 +190,39 @@ class HypervolumeSampler(BaseSampler):
         self._surrogate.condition(memory.features(of), to_value(self._losses(study, memory.scores[of])))
         return to_loss
 
-    def _scaled(self, params: Sequence[Params], described: Sequence[Described], space: Space) -> FloatArray:
+    def _scaled(self, several: Sequence[tuple[Params, Described]], space: Space) -> FloatArray:
         """Features of `n` candidates: what describes them, and the parameters, both standardised.
 
         By mean and spread of what is drawn from the space; what never varies there is left out.
         """
-        if not described:
+        if not several:
             return np.empty((0, 0))
         if self._scale is None:
             rng = np.random.default_rng(self.seed)
-            found = self._described([_drawn(space, rng) for _ in range(self.drawn)])
-            self._scale = _Scale(*_blocks([one for one, _ in found], [known for _, known in found], space))
-        return self._scale(*_blocks(params, described, space))
+            found = self._described(draw(space, self.drawn, rng))
+            self._scale = _Scale(Encoding(space), found)
+        return self._scale(several)
 
-    def _candidates(
-        self, space: Space, busy: Sequence[tuple[Params, Described]], rng: np.random.Generator
-    ) -> tuple[list[Params], list[Described]]:
+    def _candidates(self, space: Space, busy: Sequence[tuple[Params, Described]], rng: np.random.Generator) -> _Pool:
         """Allowed candidates that were not seen, each once: drawn ones, and changed members of the front."""
         front = [self._memory.params[at] for at in self._memory.front]
-        changed: list[Params] = []
-        for _ in range(self.changed if front else 0):
-            changed.append(_changed(front[int(rng.integers(len(front)))], _drawn(space, rng), rng))
-        here = {_key(one, described) for one, described in busy}
-        params: list[Params] = []
-        found: list[Described] = []
-        for one, described in [*self._pool(space, len(self._memory)), *self._described(changed)]:
-            if (key := _key(one, described)) not in here and key not in self._memory.seen:
-                here.add(key)
-                params.append(one)
-                found.append(described)
-        return params, found
+        drawn = draw(space, self.changed, rng) if front else []
+        near = [changed(front[int(rng.integers(len(front)))], other, rng) for other in drawn]
+        without = {_key(one, described) for one, described in busy} | self._memory.seen
+        return self._pool(space, len(self._memory)).joined(self._pool_of(self._described(near), space)).new(without)
 
-    def _pool(self, space: Space, count: int) -> list[tuple[Params, Described]]:
+    def _pool(self, space: Space, count: int) -> _Pool:
         """Drawn candidates; others each `_RENEWED` trials, because describing them takes time."""
         number = count // _RENEWED
         if self._drawn is None or self._drawn[0] != number:
             rng = np.random.default_rng([self.seed, number, 1])
-            self._drawn = number, self._described([_drawn(space, rng) for _ in range(self.drawn)])
+            found = self._described(draw(space, self.drawn, rng))
+            self._drawn = number, self._pool_of(found, space)
         return self._drawn[1]
+
+    def _pool_of(self, several: Sequence[tuple[Params, Described]], space: Space) -> _Pool:
+        params, costs = [one for one, _ in several], [described[0] for _, described in several]
+        return _Pool(params, costs, [_key(*one) for one in several], self._scaled(several, space))
 
     def _described(self, params: Sequence[Params]) -> list[tuple[Params, Described]]:
         """The allowed ones."""
@@ -236,12 +230,42 @@ class HypervolumeSampler(BaseSampler):
         return [(one, described) for one, described in zip(params, found, strict=True) if described is not None]
 
 
-class _Scale:
-    """Standardises two blocks of features, so that the variances of each add to 1."""
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Candidates to choose from, with their costs, keys and features (`n x d`)."""
 
-    def __init__(self, *blocks: FloatArray) -> None:
+    params: Sequence[Params]
+    costs: Sequence[float]
+    keys: Sequence[Hashable]
+    features: FloatArray
+
+    def joined(self, other: _Pool) -> _Pool:
+        """Both, one after the other."""
+        if not (self.params and other.params):
+            return self if self.params else other
+        features = np.concatenate([self.features, other.features])
+        return _Pool([*self.params, *other.params], [*self.costs, *other.costs], [*self.keys, *other.keys], features)
+
+    def new(self, seen: Set[Hashable]) -> _Pool:
+        """Each once, without those that were seen."""
+        first = {key: at for at, key in reversed(list(enumerate(self.keys))) if key not in seen}
+        at = sorted(first.values())
+        params, costs = [self.params[n] for n in at], [self.costs[n] for n in at]
+        return _Pool(params, costs, [self.keys[n] for n in at], self.features[at])
+
+
+class _Scale:
+    """Standardises two blocks of features, what describes candidates and their parameters: variances of each add to 1.
+
+    Args:
+        encoding: of the parameters.
+        several: from which mean and spread are taken.
+    """
+
+    def __init__(self, encoding: Encoding, several: Sequence[tuple[Params, Described]]) -> None:
+        self._encoding = encoding
         self._blocks = []
-        for block in blocks:
+        for block in self._raw(several):
             spread = block.std(axis=0)
             varies = spread > 1e-12
             scale = 1 / spread[varies] / np.sqrt(max(1, varies.sum()))
@@ -252,30 +276,14 @@ class _Scale:
         """Columns of the first block."""
         return len(self._blocks[0][1])
 
-    def __call__(self, *blocks: FloatArray) -> FloatArray:
-        parts = [(b[:, varies] - mean) * scale for b, (varies, mean, scale) in zip(blocks, self._blocks, strict=True)]
-        return np.concatenate(parts, axis=1)
+    def __call__(self, several: Sequence[tuple[Params, Described]]) -> FloatArray:
+        """`n x d`."""
+        blocks = zip(self._raw(several), self._blocks, strict=True)
+        return np.concatenate([(raw[:, varies] - mean) * scale for raw, (varies, mean, scale) in blocks], axis=1)
 
-
-def _blocks(params: Sequence[Params], described: Sequence[Described], space: Space) -> tuple[FloatArray, FloatArray]:
-    """Features of `n` candidates as they are: what describes them, and the parameters."""
-    numbers = np.array([known[1] for known in described], dtype=float).reshape(len(params), -1)
-    encoded = np.array([_encoded(one, space) for one in params], dtype=float).reshape(len(params), -1)
-    return numbers, encoded
-
-
-def _encoded(params: Params, space: Space) -> list[float]:
-    found: list[float] = []
-    for name, distribution in space.items():
-        value = params[name]
-        if isinstance(distribution, CategoricalDistribution):
-            if all(isinstance(choice, int | float) for choice in distribution.choices):
-                found.append(float(value))
-            else:
-                found += [float(value == choice) for choice in distribution.choices]
-        else:
-            found.append(float(np.log(value)) if getattr(distribution, "log", False) else float(value))
-    return found
+    def _raw(self, several: Sequence[tuple[Params, Described]]) -> tuple[FloatArray, FloatArray]:
+        numbers = np.array([described[1] for _, described in several], dtype=float).reshape(len(several), -1)
+        return numbers, self._encoding([params for params, _ in several])
 
 
 def _key(params: Params, described: Described) -> Hashable:
@@ -283,29 +291,6 @@ def _key(params: Params, described: Described) -> Hashable:
     if len(described[1]) == 0:
         return tuple(sorted(params.items()))
     return np.array([described[0], *described[1]], dtype=float).tobytes()
-
-
-def _drawn(space: Space, rng: np.random.Generator) -> dict[str, Any]:
-    return {name: _draw(distribution, rng) for name, distribution in space.items()}
-
-
-def _draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(rng.integers(len(distribution.choices)))]
-    if isinstance(distribution, IntDistribution):
-        steps = (distribution.high - distribution.low) // distribution.step
-        return distribution.low + distribution.step * int(rng.integers(steps + 1))
-    assert isinstance(distribution, FloatDistribution)
-    if distribution.log:
-        return float(np.exp(rng.uniform(np.log(distribution.low), np.log(distribution.high))))
-    return float(rng.uniform(distribution.low, distribution.high))
-
-
-def _changed(start: Params, drawn: Params, rng: np.random.Generator) -> Params:
-    """`start` with one to three of its parameters as drawn."""
-    names = [name for name in drawn if drawn[name] != start[name]]
-    chosen = rng.permutation(len(names))[: int(rng.integers(1, 4))]
-    return {**{name: start[name] for name in drawn}, **{names[at]: drawn[names[at]] for at in chosen}}
 
 
 def _most_apart(pool: FloatArray, seen: FloatArray) -> int:

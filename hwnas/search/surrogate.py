@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, WhiteKernel
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["Surrogate"]
 
@@ -68,13 +69,19 @@ class Surrogate:
     def predict(self, features: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation of `n` candidates."""
         assert self._process is not None
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _threads().limit(limits=1, user_api="blas"):
             mean, spread = self._process.predict(features, return_std=True)
         return np.asarray(mean), np.asarray(spread)
 
 
+@cache
+def _threads() -> ThreadpoolController:
+    """Of the libraries that are loaded; looking for them takes milliseconds."""
+    return ThreadpoolController()
+
+
 def _fit(process: GaussianProcessRegressor, features: FloatArray, values: FloatArray) -> GaussianProcessRegressor:
     # Small matrices: more threads wait for each other.
-    with warnings.catch_warnings(), threadpool_limits(limits=1, user_api="blas"):
+    with warnings.catch_warnings(), _threads().limit(limits=1, user_api="blas"):
         warnings.simplefilter("ignore")  # of hyperparameters at their bounds
         return process.fit(features, values)

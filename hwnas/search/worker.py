@@ -145,6 +145,10 @@ class _Counting:
     evaluator: Evaluator
     count: int = 0
 
+    def closer(self) -> Evaluator | None:
+        """Closer evaluations are the searching process's."""
+        return None
+
     def evaluate(self, candidate: Candidate) -> Evaluation:
         found = self.evaluator.evaluate(candidate)
         self.count += 1

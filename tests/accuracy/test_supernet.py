@@ -39,6 +39,17 @@ def test_an_evaluation_says_what_it_was_read_on(
     assert found.accuracy * n == pytest.approx(round(found.accuracy * n))
 
 
+def test_the_best_are_read_on_the_whole_split(net: Supernet, few_digits: Task) -> None:
+    made = evaluator(net, few_digits, 40)
+    candidate = Candidate(SPACE.for_task(few_digits).smallest())
+    closer = made.closer()
+    assert closer is not None
+    assert (made.evaluate(candidate).n, closer.evaluate(candidate).n) == (40, 100)
+    assert closer.evaluate(candidate).accuracy == evaluator(net, few_digits).evaluate(candidate).accuracy
+    assert closer.closer() is None
+    assert evaluator(net, few_digits, 100).closer() is None
+
+
 def test_it_is_the_accuracy_of_the_recalibrated_subnet(net: Supernet, few_digits: Task) -> None:
     task, space = few_digits, SPACE.for_task(few_digits)
     made = evaluator(net, task)

@@ -65,6 +65,30 @@ def test_kept_weights_are_not_trained_again(few_digits: Task, tmp_path: Path) ->
     assert not epochs
 
 
+def test_the_best_go_on_with_their_training(few_digits: Task, tmp_path: Path) -> None:
+    made = evaluator(few_digits, tmp_path, epochs=2)
+    first = made.network(SMALL)
+    epochs: list[int] = []
+    closer = made.closer()
+    assert closer is not None
+    assert closer.closer() is None
+    closer.on_epoch = lambda epoch, accuracy, loss: epochs.append(epoch)
+    found = closer.evaluate(SMALL)
+    assert epochs == [1, 2, 3, 4]
+    longest = made.network(SMALL)  # what is finished later
+    assert not same_weights(first, longest)
+    assert accuracy(longest, few_digits.validation, few_digits.preprocessing) == found.accuracy
+    assert made.evaluate(SMALL).accuracy == accuracy(first, few_digits.validation, few_digits.preprocessing)
+
+
+def test_what_was_not_trained_before_is_trained_alike(few_digits: Task, tmp_path: Path) -> None:
+    in_steps, at_once = evaluator(few_digits, tmp_path / "a", epochs=2), evaluator(few_digits, tmp_path / "b", epochs=2)
+    in_steps.evaluate(SMALL)
+    found = [made.closer() for made in (in_steps, at_once)]
+    one, two = (made.network(SMALL) for made in found if made is not None and made.evaluate(SMALL))
+    assert same_weights(one, two)
+
+
 def test_the_same_seed_gives_the_same_weights(few_digits: Task, tmp_path: Path) -> None:
     torch.manual_seed(5)
     one = evaluator(few_digits, tmp_path / "a").network(SMALL)

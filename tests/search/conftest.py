@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from hwnas.core.candidate import Candidate
-from hwnas.core.evaluation import Evaluation
+from hwnas.core.evaluation import Evaluation, Evaluator
 from hwnas.core.ops import OpList
 from hwnas.core.predictor import Card, Prediction
 from hwnas.core.space import Choice, SearchSpace
@@ -104,6 +104,9 @@ class FakeEvaluator:
         macs, precision = self.joint.operations(candidate).macs, candidate.compression.precision
         accuracy = 0.9 * macs / (macs + 20_000) - (0.01 if precision == "int8" else 0.0)
         return Evaluation(accuracy, 100, "validation", precision, "trained", 0.0)
+
+    def closer(self) -> Evaluator | None:
+        return None
 
 
 class Recorder:

@@ -117,7 +117,7 @@ def test_a_plain_space_trains_each_candidate_for_some_epochs(
     few_digits: Task, make_space: Callable[..., SearchSpace]
 ) -> None:
     effort = planned(make_space(), few_digits)
-    assert effort.epochs_alone == 12
+    assert effort.epochs_alone == 6
     assert effort.validation_limit == 100
 
 

@@ -62,7 +62,7 @@ def test_a_search_from_end_to_end(
     result = run_search(config, recorder, space=space, task=few)
     assert isinstance(result, SearchResult)
     assert result.run_dir == tmp_path / "run"
-    assert recorder.phases == ["search", "finish"]
+    assert recorder.phases == ["search", "evaluate the best closer", "finish"]
     assert recorder.steps["search"] == 5
     assert recorder.n_done >= 1
     assert any("out of the domain" in note for note in recorder.notes)

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 
-from hwnas.core.pareto import hypervolume_2d
+from hwnas.core.pareto import hypervolume_2d, hypervolume_within
 from hwnas.search.sampler import HypervolumeSampler
 
 SPACE = {f"layer{n}": CategoricalDistribution((0, 1, 2, 3)) for n in range(6)}
@@ -44,10 +44,9 @@ def volume(study: optuna.Study) -> float:
 
 
 def test_it_finds_more_than_chance_with_a_quarter_of_the_evaluations() -> None:
-    for seed in range(3):
-        ours = volume(run(HypervolumeSampler(describe, seed=seed), 25))
-        chance = volume(run(RandomSampler(seed=seed), 100))
-        assert ours > chance
+    ours = [volume(run(HypervolumeSampler(describe, seed=seed), 25)) for seed in range(4)]
+    chance = [volume(run(RandomSampler(seed=seed), 100)) for seed in range(4)]
+    assert np.mean(ours) > np.mean(chance)
 
 
 def test_parameters_alone_will_do_and_nothing_is_proposed_twice() -> None:
@@ -92,14 +91,18 @@ def test_numbers_and_another_direction() -> None:
     def cost(several: Sequence[Mapping[str, Any]]) -> list[tuple[float, Sequence[float]]]:
         return [(float(params["depth"]), ()) for params in several]
 
-    sampler = HypervolumeSampler(cost)
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
-    for _ in range(20):
-        trial = study.ask(space)
-        loss = 1 / trial.params["depth"] + abs(np.log10(trial.params["rate"]) + 1)
-        study.tell(trial, [trial.params["depth"], loss])
-    assert all(trial.params["depth"] in (1, 3, 5, 7, 9) for trial in study.trials)
-    assert min(trial.values[1] for trial in study.trials) < 0.3
+    def found(sampler: BaseSampler) -> float:
+        study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+        for _ in range(20):
+            trial = study.ask(space)
+            loss = 1 / trial.params["depth"] + abs(np.log10(trial.params["rate"]) + 1)
+            study.tell(trial, [trial.params["depth"], loss])
+        assert all(trial.params["depth"] in (1, 3, 5, 7, 9) for trial in study.trials)
+        return hypervolume_within(np.array([trial.values for trial in study.trials]), (9.0, 2.0))
+
+    ours = [found(HypervolumeSampler(cost, seed=seed)) for seed in range(3)]
+    chance = [found(RandomSampler(seed=seed)) for seed in range(3)]
+    assert np.mean(ours) > np.mean(chance)
 
 
 def test_the_study_is_read_once_and_then_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
