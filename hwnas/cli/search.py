@@ -43,6 +43,14 @@ def search(
         str | None,
         Option(metavar="URL", help="Optuna storage; a file in the run folder, if not given; see `hwnas worker`."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        Option(
+            metavar="ADDRESS",
+            help="Evaluate and finish several candidates at a time, with Ray: local, auto, HOST:PORT, ray://HOST:PORT; "
+            "a supernet is trained on this machine.",
+        ),
+    ] = None,
     allow_out_of_domain: Annotated[
         bool, Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")
     ] = False,
@@ -75,6 +83,7 @@ def search(
         seed=seed,
         out=out,
         storage=storage,
+        cluster=cluster,
         resume=resume,
         allow_out_of_domain=allow_out_of_domain,
     )
