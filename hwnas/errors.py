@@ -16,6 +16,7 @@ HwnasError
 ├── RuntimeExportError         a runtime refused to export or to run a model
 ├── RunFolderError             a run folder exists, is damaged or is in use
 ├── StorageError               a study's database cannot be reached
+├── ClusterError               a Ray cluster cannot be reached or used
 ├── ReferencePointError        a hypervolume's reference point is not above every cost
 └── SchemaError                a file was written by another version
 """
@@ -27,6 +28,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "BuildError",
+    "ClusterError",
     "ConfigError",
     "DataError",
     "DuplicatePluginError",
@@ -115,6 +117,10 @@ class RunFolderError(HwnasError):
 
 class StorageError(HwnasError):
     """The database that holds a study cannot be reached."""
+
+
+class ClusterError(HwnasError):
+    """A Ray cluster cannot be reached, has other versions, or was lost."""
 
 
 class ReferencePointError(HwnasError, ValueError):

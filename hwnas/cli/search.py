@@ -43,6 +43,14 @@ def search(
         str | None,
         Option(metavar="URL", help="Optuna storage; a file in the run folder, if not given; see `hwnas worker`."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        Option(
+            metavar="ADDRESS",
+            help="Evaluate and finish several candidates at a time, with Ray: local, auto, HOST:PORT, ray://HOST:PORT; "
+            "a supernet is trained on this machine.",
+        ),
+    ] = None,
     sampler: Annotated[
         str,
         Option(
@@ -81,6 +89,7 @@ def search(
         seed=seed,
         out=out,
         storage=storage,
+        cluster=cluster,
         resume=resume,
         sampler=sampler,
         allow_out_of_domain=allow_out_of_domain,

@@ -31,6 +31,7 @@ def search(
     seed: int = 0,
     out: str | Path | None = None,
     storage: str | None = None,
+    cluster: str | None = None,
     resume: bool = False,
     n_front: int = 8,
     sampler: str = "hypervolume",
@@ -55,6 +56,8 @@ def search(
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
         storage: Optuna storage URL; None: a journal in the run folder. With PostgreSQL, `worker` takes part in it.
+        cluster: evaluate and finish several candidates at a time with Ray: "local" (on this machine), "auto" (the Ray
+            that runs here), "HOST:PORT" or "ray://HOST:PORT"; None: one after the other, in this process.
         resume: go on with the run in `out`.
         n_front: models to finish and export.
         sampler: "hypervolume", "tpe", "nsga2", "nsga3", "gp" or "random".
@@ -79,6 +82,7 @@ def search(
         seed=seed,
         out=None if out is None else Path(out),
         storage=storage,
+        cluster=cluster,
         resume=resume,
         n_front=n_front,
         sampler=sampler,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from hwnas.search.storage import without_password
 
 __all__ = ["SAMPLERS", "SearchConfig"]
 
+_CLUSTER = re.compile(r"local|auto|(ray://)?[^\s/:]+:[0-9]{1,5}")
 SAMPLERS = ("hypervolume", "tpe", "nsga2", "nsga3", "gp", "random")
 
 
@@ -36,6 +38,9 @@ class SearchConfig:
         out: the run folder; None: a new one under `runs/`.
         storage: Optuna storage URL; None: a journal file in the run folder. With PostgreSQL the search is shared with
             workers.
+        cluster: where candidates are evaluated and models finished, several at a time: "local" (a Ray on this machine,
+            for the time of the search), "auto" (the Ray that runs on this machine), "HOST:PORT" or "ray://HOST:PORT";
+            None: in this process. A resumed search may have another.
         resume: go on with the run in `out` (or with the last unfinished one of the same settings).
         n_front: models to finish and export.
         sampler: one of `SAMPLERS`.
@@ -57,6 +62,7 @@ class SearchConfig:
     seed: int = 0
     out: Path | None = None
     storage: str | None = None
+    cluster: str | None = None
     resume: bool = False
     n_front: int = 8
     sampler: str = "hypervolume"
@@ -71,6 +77,8 @@ class SearchConfig:
             guess = nearest(self.sampler, SAMPLERS)
             hint = f" Did you mean {guess!r}?" if guess else ""
             raise ConfigError(f"no sampler named {self.sampler!r};{hint} allowed: {', '.join(SAMPLERS)}")
+        if self.cluster is not None and not _CLUSTER.fullmatch(self.cluster):
+            raise ConfigError(f"cluster must be local, auto, HOST:PORT or ray://HOST:PORT, got {self.cluster!r}")
         for name, least in (("n_trials", 1), ("n_front", 1), ("seed", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation, Evaluator
 from hwnas.core.pareto import hypervolume_within, is_non_dominated
-from hwnas.errors import TrainingError
+from hwnas.errors import HwnasError, TrainingError
 from hwnas.search.budget import Budget
 from hwnas.search.events import Listener
+from hwnas.search.pool import InTurn, Pool
 from hwnas.search.study import Evaluated, Proposal, SearchStudy
 
 __all__ = ["LEAST_EVALUATED", "FrontTracker", "Loop"]
@@ -77,6 +78,7 @@ class Loop:
         n_trials: evaluations wanted; None: until `deadline_s`.
         deadline_s: on the monotonic clock; None: none. A few candidates are evaluated even if it has passed: a short
             time on a slow machine gives a poor front, not an empty one.
+        pool: where candidates are evaluated; None: by `evaluator`, one after the other.
     """
 
     study: SearchStudy
@@ -87,6 +89,7 @@ class Loop:
     seed: int
     n_trials: int | None
     deadline_s: float | None = None
+    pool: Pool[Candidate, Evaluation] | None = None
     _failures: int = 0
 
     def run(self) -> list[Evaluated]:
@@ -96,23 +99,43 @@ class Loop:
             TrainingError: each of the first evaluations failed; the message holds the first cause.
             BuildError: the space could not build a candidate.
         """
+        pool = self.pool or InTurn(self.evaluator.evaluate)
+        begun: dict[Candidate, Proposal] = {}
         known = self._take_in(0)
-        while not self._enough():
-            proposal = self.study.claims.retrying(self._propose)
-            known = self._take_in(known)
-            if proposal is not None:
-                predictions = self.budget.predict(proposal.candidate)
-                self.study.tell(proposal, predictions, self._evaluate(proposal.candidate))
+        while begun or not self._enough():
+            if pool.n_free and not self._enough():
+                proposal = self.study.claims.retrying(self._propose)
+                known = self._take_in(known)
+                if proposal is not None:
+                    self.study.begin(proposal)
+                    begun[proposal.candidate] = proposal
+                    pool.begin(proposal.candidate)
+                    continue
+                if not begun and self._is_over():
+                    break
+            if begun or not pool.n_free:
+                self._tell_next(pool, begun)
                 known = self._take_in(known)
                 self._check_failures()
-            elif self._enough():
-                break
-            elif self.study.running:  # if one of these fails, or its process dies, there is more to do
-                self.study.wait()
-            else:
-                self.listener.note(f"all candidates within the budgets were evaluated ({len(self.study.evaluated)})")
-                break
         return self.study.evaluated
+
+    def _is_over(self) -> bool:
+        """Whether nothing more will be proposed, when nothing is, and nothing is evaluated here."""
+        if self._enough():
+            return True
+        if self.study.running:  # if one of these fails, or its process dies, there is more to do
+            self.study.wait()
+            return False
+        self.listener.note(f"all candidates within the budgets were evaluated ({len(self.study.evaluated)})")
+        return True
+
+    def _tell_next(self, pool: Pool[Candidate, Evaluation], begun: dict[Candidate, Proposal]) -> None:
+        """Store the evaluation that ends next, before anything else begins."""
+        ended = pool.next()
+        if ended is not None:
+            candidate, outcome = ended
+            result = self._result(outcome)
+            self.study.tell(begun.pop(candidate), self.budget.predict(candidate), result)
 
     def _take_in(self, known: int) -> int:
         """Add records to the front, from number `known` on: this process's own, and what others have told."""
@@ -128,8 +151,8 @@ class Loop:
         """The next proposal, this process's own; None if there is nothing to propose."""
         with self.study.turn():
             wanted, study = self.n_trials, self.study
-            others_do_it = wanted is not None and study.n_worked + len(study.running) >= wanted
-            if others_do_it or self._enough():
+            is_in_work = wanted is not None and study.n_worked + len(study.running) >= wanted
+            if is_in_work or self._enough():
                 return None
             proposal = self._next(study.seen | study.running if study.running else study.seen)
             if proposal is not None:
@@ -147,15 +170,17 @@ class Loop:
             return False
         return time.monotonic() >= self.deadline_s
 
-    def _evaluate(self, candidate: Candidate) -> Evaluation | str:
-        try:
-            return self.evaluator.evaluate(candidate)
-        except TrainingError as error:
+    def _result(self, outcome: Evaluation | HwnasError) -> Evaluation | str:
+        """The evaluation, or why it failed."""
+        if isinstance(outcome, TrainingError):
             self._failures += 1
             if self._failures <= NOTED_FAILURES:
                 more = "; further ones are only counted" if self._failures == NOTED_FAILURES else ""
-                self.listener.note(f"not evaluated: {error}{more}")
-            return str(error)
+                self.listener.note(f"not evaluated: {outcome}{more}")
+            return str(outcome)
+        if isinstance(outcome, HwnasError):
+            raise outcome
+        return outcome
 
     def _next(self, seen: set[Candidate]) -> Proposal | None:
         """A proposal that is sensible, within the budgets and new; None if there is none left."""

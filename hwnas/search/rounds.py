@@ -13,25 +13,18 @@ from hwnas.core.front import Front
 from hwnas.core.measurement import MEASUREMENTS, Measurement, latest_measurements, measurement_lines
 from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.elastic.threads import threads_for
-from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
+from hwnas.errors import MeasurementError
 from hwnas.export.verify import compare
 from hwnas.latency.calibrate import learn_from
 from hwnas.latency.predictor import LinearGpPredictor
+from hwnas.search.actors import Actors
 from hwnas.search.config import SearchConfig
 from hwnas.search.describe import Describer
-from hwnas.search.effort import (
-    Clock,
-    Effort,
-    closer_share,
-    finish_epochs,
-    finish_factors,
-    finish_seconds,
-    finish_shrink,
-    search_share,
-)
+from hwnas.search.effort import Clock, Effort, closer_share, search_share
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
-from hwnas.search.frontier import assemble, measure_finished, still_wanted
+from hwnas.search.finishing import Finishing, make_finisher
+from hwnas.search.frontier import assemble, measure_finished
 from hwnas.search.ladder import Ladder
 from hwnas.search.loop import Loop
 from hwnas.search.per_device import folder_of, write_each
@@ -42,9 +35,8 @@ from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
 from hwnas.store import write_atomic, write_json
 
-__all__ = ["LEAST_FINISHED", "Rounds"]
+__all__ = ["Rounds"]
 
-LEAST_FINISHED = 3  # models, however short the time: fewer are no front
 MORE_ROUNDS = 2  # after the first, each with a predictor that learned from the models measured before
 KEPT_SHARE = 0.9  # of the measured models lie in their intervals, if these are as wide as they should be
 MORE_TRIALS = 0.2  # of those of the first round
@@ -65,6 +57,7 @@ class Rounds:
         loop: of the first round; its budget is replaced in further ones.
         clock: ends further rounds, and fine-tuning.
         reference: device -> the bad corner of its hypervolume.
+        actors: finish the models on a cluster; None: they are finished here.
     """
 
     config: SearchConfig
@@ -76,6 +69,7 @@ class Rounds:
     effort: Effort
     clock: Clock
     reference: Mapping[str, tuple[float, float]]
+    actors: Actors | None = None
     _finished: list[tuple[Evaluated, Finished]] = field(default_factory=list)
     _measured: ByDevice = field(default_factory=dict)
     _latest: ByDevice = field(default_factory=dict)
@@ -95,16 +89,8 @@ class Rounds:
         Raises:
             TrainingError, RuntimeExportError: no model at all could be finished.
         """
-        task, (runtime, *others) = self.targets.first.task, self.targets.runtimes
-        finisher = Finisher(
-            self.source,
-            task,
-            runtime,
-            self.folder,
-            self.targets.cpu_flags,
-            self.config.seed,
-            teacher_shrink=finish_factors(self.effort, task)[-1],
-            others=tuple(others),
+        finisher = make_finisher(
+            *(self.source, self.targets, self.folder, self.effort, self.config.seed, self.targets.cpu_flags)
         )
         front = self._round(1, finisher, records, self.config.n_front)
         for number in range(2, 2 + MORE_ROUNDS):
@@ -142,7 +128,9 @@ class Rounds:
         done = {made.candidate for _, made in self._finished}
         order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
         order = [record for record in order if record.candidate not in done]
-        finished = self._finish(finisher, order, wanted)
+        joint, pool = self.loop.budget.joint, None if self.actors is None else self.actors.finishing(finisher)
+        finishing = Finishing(finisher, joint, self.effort, self.clock, self.listener, pool)
+        finished = finishing.run(order, wanted, needed=not self._finished)
         latest = {
             setup.device.name: measure_finished(
                 finished, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
@@ -257,44 +245,6 @@ class Rounds:
         measured = {device: found.get(record.candidate.id) for device, found in self._measured.items()}
         seen = {device: one.percentile_ms(10) for device, one in measured.items() if one is not None}
         return replace(record, latency_ms={**record.latency_ms, **seen})
-
-    def _finish(self, finisher: Finisher, order: Sequence[Evaluated], wanted: int) -> list[tuple[Evaluated, Finished]]:
-        """Finish `wanted` candidates, then up to half as many more until three quarters of them are on the front."""
-        clock, effort, joint = self.clock, self.effort, self.loop.budget.joint
-        self.listener.phase("finish", wanted)
-        finished: list[tuple[Evaluated, Finished]] = []
-        first: TrainingError | RuntimeExportError | None = None
-        macs = [joint.operations(record.candidate).macs for record in order]
-        for at, record in enumerate(order):
-            kept = still_wanted(finished)
-            # What finishing moved behind others is made up for, but not without end.
-            if len(finished) >= wanted and (4 * len(kept) >= 3 * wanted or 2 * len(finished) >= 3 * wanted):
-                break
-            if len(finished) >= wanted and clock.left_s is not None and clock.left_s < 10:
-                break
-            if len(finished) >= LEAST_FINISHED and clock.left_s == 0:
-                self.listener.note(f"the time is up: {len(finished)} of {wanted} models are finished")
-                break
-            shrink = finish_shrink(effort, macs[at], finisher.task)
-            ahead = macs[at : at + max(1, wanted - len(finished))]
-            try:
-                with threads_for(macs[at] * finisher.batch_size):
-                    made = finisher.finish(
-                        record.candidate,
-                        epochs=finish_epochs(effort, macs[at], len(finisher.task.train), shrink),
-                        shrink=shrink,
-                        stop_after_s=finish_seconds(clock, ahead),
-                    )
-            except (TrainingError, RuntimeExportError) as error:
-                self.listener.note(f"model {record.candidate.id} is left out: {error}")
-                first = first or error
-                continue
-            finished.append((record, made))
-            gained = max(0, len(still_wanted(finished)) - len(kept))
-            self.listener.advance(gained, made=len(finished), accuracy=made.test.accuracy)
-        if first is not None and not finished and not self._finished:
-            raise first
-        return finished
 
 
 def _as_predicted(record: Evaluated, found: Mapping[str, Prediction]) -> Evaluated:

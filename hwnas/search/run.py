@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
+from hwnas.search.actors import Actors, Kit
 from hwnas.search.budget import Budget
+from hwnas.search.cluster import Cluster, connected
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Clock, Effort, plan_effort, search_share
 from hwnas.search.evaluators import make_evaluators, weight_bits
@@ -66,6 +68,10 @@ class _Run:
         if folder is not None:
             self.config = folder.config
         check_storage(self.config.storage)
+        with connected(self.config.cluster) as cluster:
+            return self._run(folder, cluster)
+
+    def _run(self, folder: RunFolder | None, cluster: Cluster | None) -> SearchResult:
         clock = Clock.starting_now(self.config.time_s)
         targets = find_targets(self.config, self.given_space, self.given_task)
         kept = None if folder is None else folder.path / PREDICTORS
@@ -84,7 +90,7 @@ class _Run:
                 return _finished(folder)
             for line in _opening(targets, predictors, folder.path):
                 self.listener.note(line)
-            front = self._search(folder, targets, budget, clock)
+            front = self._search(folder, targets, budget, clock, cluster)
         self.listener.done()
         return SearchResult(folder.path, front)
 
@@ -95,11 +101,13 @@ class _Run:
         with closing(open_study(folder, targets, self.listener)) as study:
             return study.n_worked >= wanted
 
-    def _search(self, folder: RunFolder, targets: Targets, budget: Budget, clock: Clock) -> Front:
+    def _search(
+        self, folder: RunFolder, targets: Targets, budget: Budget, clock: Clock, cluster: Cluster | None
+    ) -> Front:
         first = targets.first
         effort = _kept_effort(folder, plan_effort(self.config, targets.joint, first.task, clock), clock)
         # Opened first: a damaged study must not cost a training.
-        with closing(open_study(folder, targets, self.listener, budget)) as study:
+        with closing(open_study(folder, targets, self.listener, budget)) as study, ExitStack() as stack:
             study.publish(has_ended=False)
             with threads_for(effort.batch_macs):
                 evaluator, source = make_evaluators(folder, targets, effort, self.listener)
@@ -107,15 +115,22 @@ class _Run:
             share_s = clock.share(search_share(first.space))
             wanted = self.config.trials_wanted
             study.publish(**Invitation.of(effort, weight_bits(targets), wanted, share_s).to_json())
+            actors = None
+            if cluster is not None:
+                kit = Kit.of(folder, targets, effort, weight_bits(targets))
+                actors = stack.enter_context(closing(Actors(cluster, kit, folder.path, self.listener)))
             self.listener.phase("search", wanted)
             loop = Loop(
                 *(study, budget, evaluator, self.listener, FrontTracker(reference), self.config.seed, wanted),
                 Clock.starting_now(share_s).end_s,
+                None if actors is None else actors.evaluating(),
             )
             with threads_for(effort.batch_macs):
                 records = loop.run()
             study.publish(has_ended=True)
-            rounds = Rounds(self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference)
+            rounds = Rounds(
+                *(self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference, actors)
+            )
             return rounds.run(records)
 
 

@@ -24,7 +24,7 @@ JOURNAL = "study.journal"
 LOCK = ".lock"
 SCHEMA = 1
 # What a resumed search may be given anew; all else is what the run began with.
-_FREE = {"out", "resume", "n_trials", "time_s", "n_front"}
+_FREE = {"out", "resume", "n_trials", "time_s", "n_front", "cluster"}
 _VERSIONS = ("hwnas", "torch", "optuna", "onnxruntime", "numpy")
 
 
@@ -119,7 +119,7 @@ class RunFolder:
         if config.storage is not None:
             began = replace(began, storage=config.storage)  # config.json has it without its password
         given = {name: value for name in free if (value := getattr(config, name)) != getattr(default, name)}
-        return cls(path, replace(began, out=path, resume=True, **given))
+        return cls(path, replace(began, out=path, resume=True, cluster=config.cluster, **given))
 
     @classmethod
     def at(cls, path: Path) -> RunFolder:

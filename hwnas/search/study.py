@@ -118,7 +118,6 @@ class SearchStudy:
         evaluated: finished trials, in the order in which this process learned of them.
         seen: their candidates.
         n_worked: how many of them gave an accuracy.
-        running: candidates that other processes evaluate.
     Raises:
         RunFolderError: the journal is damaged.
         ConfigError: the storage cannot be reached, or holds another study of this name.
@@ -141,7 +140,8 @@ class SearchStudy:
     ) -> None:
         self.joint, self.devices, self.sampler, self.seed = joint, tuple(devices), sampler, seed
         self.claims, self.joins = claims or Alone(), joins
-        self.running: set[Candidate] = set()
+        self._begun: dict[int, Candidate] = {}  # trial id -> what is evaluated here
+        self._others: set[Candidate] = set()
         self.has_ended = False
         self._database: ProposalStorage | None = None
         self._distributions: dict[str, BaseDistribution] = {
@@ -257,12 +257,12 @@ class SearchStudy:
             trials = self._study.get_trials(deepcopy=False)
             self.has_ended = self.joins and bool((self.state or {}).get("has_ended"))
         self._take_in(trials)
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        running = [t for t in trials if t.state == TrialState.RUNNING and t._trial_id not in self._begun]
         # One that nobody has is of a dead process; further ones are left to others.
         orphan = next((trial for trial in running if self._is_orphan(trial._trial_id)), None)
         self._pending = [] if orphan is None else self._take_up([orphan])
         others = [t for t in running if t is not orphan and set(t.params) == set(self._distributions)]
-        self.running = {self.joint.candidate(trial.params) for trial in others}
+        self._others = {self.joint.candidate(trial.params) for trial in others}
 
     def _is_orphan(self, trial_id: int) -> bool:
         """Whether a trial is of a dead process; it is this one's then."""
@@ -279,6 +279,10 @@ class SearchStudy:
         """Say to other processes that this one evaluates the proposal."""
         if not self.claims.take(proposal.trial_id):
             raise StorageError("another process has taken the trial")
+
+    def begin(self, proposal: Proposal) -> None:
+        """Count the proposal as running until it is told: it is evaluated here, beside others."""
+        self._begun[proposal.trial_id] = proposal.candidate
 
     def wait(self) -> None:
         """Give other processes time to finish what they evaluate."""
@@ -313,8 +317,13 @@ class SearchStudy:
         return Evaluated(trial.number, candidate, latency_ms, in_domain, accuracy, trial.user_attrs.get("failure"))
 
     @property
+    def running(self) -> set[Candidate]:
+        """Candidates that are being evaluated, by other processes and here."""
+        return self._others | set(self._begun.values())
+
+    @property
     def n_begun(self) -> int:
-        """Evaluations that are finished, and those of other processes."""
+        """Evaluations that are finished, and those that run."""
         return len(self.evaluated) + len(self.running)
 
     @property
@@ -367,6 +376,7 @@ class SearchStudy:
         values = None if isinstance(result, str) else [*latency_ms.values(), result.accuracy]
         self.claims.retrying(lambda: self._tell(proposal, raw, result, values))
         self.claims.release(proposal.trial_id)
+        self._begun.pop(proposal.trial_id, None)
         accuracy, failure = (None, result) if isinstance(result, str) else (result.accuracy, None)
         record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, accuracy, failure)
         self._remember(record)

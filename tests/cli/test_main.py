@@ -20,7 +20,7 @@ RUNNER = CliRunner()
 OPTIONS = {
     "search": (
         *("--device", "--space", "--task", "--data", "--trials", "--time", "--max-latency", "--max-size"),
-        *("--max-memory", "--precision", "--seed", "--out", "--storage", "--resume"),
+        *("--max-memory", "--precision", "--seed", "--out", "--storage", "--cluster", "--resume"),
     ),
     "worker": ("RUN", "--storage", "--data"),
     "measure": ("--device", "--space", "--samples", "--host", "--out"),

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -13,7 +16,7 @@ from hwnas.core.ops import OpList
 from hwnas.core.predictor import Card, Prediction
 from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import TaskLike, TaskShape
-from hwnas.errors import TrainingError
+from hwnas.errors import HwnasError, TrainingError
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.describe import Describer
 from hwnas.search.joint import JointSpace
@@ -109,6 +112,35 @@ class FakeEvaluator:
         return None
 
 
+@dataclass
+class OutOfTurn:
+    """Several at a time, which end in an order that the seed chooses; sometimes none has ended."""
+
+    do: Callable[[Any], Any]
+    size: int
+    rng: np.random.Generator
+    begun: list[Any] = field(default_factory=list)
+    most: int = 0
+
+    @property
+    def n_free(self) -> int:
+        return self.size - len(self.begun)
+
+    def begin(self, job: Any) -> None:
+        assert self.n_free > 0
+        self.begun.append(job)
+        self.most = max(self.most, len(self.begun))
+
+    def next(self) -> tuple[Any, Any] | None:
+        if self.rng.random() < 0.3:
+            return None
+        job = self.begun.pop(int(self.rng.integers(len(self.begun))))
+        try:
+            return job, self.do(job)
+        except HwnasError as error:
+            return job, error
+
+
 class Recorder:
     """A listener that remembers."""
 
@@ -177,6 +209,11 @@ def make_budget() -> Callable[..., Budget]:
 @pytest.fixture
 def make_evaluator() -> type[FakeEvaluator]:
     return FakeEvaluator
+
+
+@pytest.fixture
+def several() -> type[OutOfTurn]:
+    return OutOfTurn
 
 
 @pytest.fixture

@@ -28,6 +28,10 @@ from hwnas.search.config import SAMPLERS, SearchConfig
         ({"max_latency_ms": math.nan}, "max_latency_ms must be"),
         ({"max_size_mb": 0.0}, "max_size_mb must be"),
         ({"max_memory_mb": math.inf}, "max_memory_mb must be"),
+        *(
+            ({"cluster": address}, "cluster must be local, auto, HOST:PORT or ray://HOST:PORT, got")
+            for address in ("", "laptop", "head:", ":6379", "http://head:80", "head:6379/x", "a b:1", "head:6379\n")
+        ),
     ],
 )
 def test_bad_values(settings: dict[str, Any], said: str) -> None:
@@ -46,6 +50,7 @@ def test_what_is_written_is_read(sampler: str) -> None:
         time_s=30.0,
         precisions=("fp32", "int8"),
         out=Path("runs/one"),
+        cluster="ray://head:10001",
         sampler=sampler,
     )
     assert SearchConfig.from_mapping(json.loads(json.dumps(config.to_json()))) == config

@@ -134,7 +134,7 @@ def test_finishing_ends_with_the_time_once_there_are_a_few_models(
 ) -> None:
     monkeypatch.setattr(Clock, "left_s", property(lambda self: None if self.end_s is None else 0.0))
     monkeypatch.setattr(Clock, "share", lambda self, share: None)
-    monkeypatch.setattr("hwnas.search.rounds.LEAST_FINISHED", 1)
+    monkeypatch.setattr("hwnas.search.finishing.LEAST_FINISHED", 1)
     space = make_space((4, 12, 32), (1, 2, 3))
     result = run_search(replace(config, n_trials=9, n_front=8, time_s=600.0), recorder, space=space, task=few)
     assert "the time is up: 1 of 8 models are finished" in recorder.notes

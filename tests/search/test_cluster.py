@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+from typer.testing import CliRunner
+
+from hwnas.cli.main import app
+from hwnas.core.space import Choice, SearchSpace
+from hwnas.core.task import Task
+from hwnas.elastic.blocks import ElasticClassifier, ElasticConvBlock
+from hwnas.elastic.space import ElasticSpace
+from hwnas.search.cluster import Cluster, connected
+from hwnas.search.config import SearchConfig
+from hwnas.search.run import run_search
+from hwnas.store import read_front, sha256_of
+
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("needs Ray: pip install 'hwnas[cluster]'", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[Cluster]:
+    """A Ray of two CPUs on this machine; searches on the cluster "local" use what their process is connected to."""
+    with connected("local") as cluster:
+        assert cluster is not None
+        cluster.connect(num_cpus=2)
+        yield cluster
+
+
+@pytest.fixture
+def two_cpus(local_ray: Cluster) -> Cluster:
+    """The same, with both of them free: the processes of the search before have ended."""
+    for _ in range(600):
+        if local_ray.ray.available_resources().get("CPU") == 2:
+            break
+        time.sleep(0.05)
+    assert local_ray.share() == (2, {"num_cpus": 1, "num_gpus": 0})
+    return local_ray
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SearchConfig:
+    return SearchConfig(
+        devices=("jetson-nano",), n_trials=10, n_front=3, precisions=("fp32",), out=tmp_path / "run", cluster="local"
+    )
+
+
+@pytest.fixture
+def few(few_digits: Task) -> Task:
+    return replace(few_digits, augmentation="none")
+
+
+def logging_space(log: Path, widths: tuple[int, ...], pause_s: float = 0.0, deadly: int | None = None) -> SearchSpace:
+    """A plain space that writes down which processes build its networks; it is sent to them whole."""
+    here = os.getpid()
+
+    def build(architecture: Any, task: Any) -> nn.Module:
+        if os.getpid() != here:
+            with log.open("a") as file:
+                file.write(f"{os.getpid()} {architecture['width']}\n")
+            if architecture["width"] == deadly:
+                os._exit(1)
+            time.sleep(pause_s)
+        width = architecture["width"]
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, task.n_outputs))
+
+    return SearchSpace("mlp", [Choice("width", widths)], build)
+
+
+def elastic_space() -> ElasticSpace:
+    def blocks(task: Any) -> list[Any]:
+        return [
+            ElasticConvBlock("stem.width", task.input_shape[0], (4, 8), stride=2),
+            ElasticConvBlock("body.width", 8, (8, 16), stride=2),
+            ElasticConvBlock("head.width", 16, (8, 16, 24), kernel=1),
+            ElasticClassifier(24, task.n_outputs),
+        ]
+
+    return ElasticSpace("small", blocks)
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
+
+
+def check(run: Path, n: int) -> None:
+    """So many candidates, none twice, and every file of the front is there as it was made."""
+    ids = [row["id"] for row in rows_of(run)]
+    assert len(ids) == len(set(ids)) == n
+    front = read_front(run)
+    assert front.models
+    for model in front.models:
+        assert model.accuracy_detail.source == "deployed-file"
+        for artifact in model.artifacts.values():
+            assert sha256_of(run / artifact.path) == artifact.sha256
+    assert not list(run.rglob("*.part"))
+
+
+def listening() -> set[str]:
+    """Addresses, in hexadecimal, on which this process and those below it listen."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    family = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in family} - family:
+        family |= more
+    sockets = set()
+    for pid in family:
+        for handle in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                sockets.add(str(handle.readlink()))
+            except OSError:
+                continue
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return {words[1].partition(":")[0] for words in lines if words[3] == "0A" and f"socket:[{words[9]}]" in sockets}
+
+
+def test_the_processes_of_a_cluster_share_a_search(
+    two_cpus: Cluster, config: SearchConfig, few: Task, recorder: Any, tmp_path: Path
+) -> None:
+    log, widths = tmp_path / "log", tuple(range(4, 14))
+    result = run_search(config, recorder, space=logging_space(log, widths, 0.1), task=few)
+    check(result.run_dir, 10)
+    assert recorder.phases == ["search", "finish"]
+    assert recorder.steps["search"] == 10
+    assert "processes on the cluster that evaluate and finish: 2" in recorder.notes
+    pids = {line.split()[0] for line in log.read_text().splitlines()}
+    assert len(pids) == 2
+    assert str(os.getpid()) not in pids
+    assert len(list((result.run_dir / "trained").glob("*.safetensors"))) == 10
+    # Ten of ten candidates were evaluated: here, each is found to be as accurate.
+    here = run_search(replace(config, cluster=None, out=tmp_path / "here"), space=logging_space(log, widths), task=few)
+    accuracies = [{row["id"]: row["accuracy"] for row in rows_of(run)} for run in (result.run_dir, here.run_dir)]
+    assert accuracies[0] == accuracies[1]
+    tests = [{model.id: model.accuracy for model in read_front(run).models} for run in (result.run_dir, here.run_dir)]
+    assert {name: tests[0][name] for name in tests[1]} == tests[1]
+    # Nobody listens to others than this machine.
+    if Path("/proc/net/tcp").exists():
+        assert listening() <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_a_supernet_is_sent_and_one_process_finds_what_is_found_here(
+    two_cpus: Cluster, config: SearchConfig, few: Task, tmp_path: Path
+) -> None:
+    config = replace(config, n_trials=6, precisions=("fp32", "fp16"))
+    here = run_search(replace(config, cluster=None, out=tmp_path / "here"), space=elastic_space(), task=few)
+    # The same training, and nothing else.
+    folder = tmp_path / "run"
+    run_search(replace(config, cluster=None, n_trials=1, n_front=1), space=elastic_space(), task=few)
+    busy = two_cpus.ray.remote(num_cpus=1)(type("Busy", (), {"answer": lambda self: True})).remote()
+    two_cpus.ray.get(busy.answer.remote())
+    try:
+        resumed = replace(config, resume=True)
+        result = run_search(resumed, space=elastic_space(), task=few)
+    finally:
+        two_cpus.ray.kill(busy)
+    assert result.run_dir == folder
+    check(folder, 6)
+    assert rows_of(folder) == rows_of(here.run_dir)
+    facts = [{m.id: (m.accuracy, m.size_bytes) for m in read_front(run).models} for run in (folder, here.run_dir)]
+    assert {name: fact for name, fact in facts[0].items() if name in facts[1]} == facts[1]
+
+
+def test_a_process_that_is_killed_costs_nothing(
+    two_cpus: Cluster, config: SearchConfig, few: Task, recorder: Any, tmp_path: Path
+) -> None:
+    log, killed = tmp_path / "log", list[tuple[str, str]]()
+
+    def kill() -> None:
+        for _ in range(2400):
+            lines = log.read_text().splitlines() if log.exists() else []
+            if len(lines) >= 4:
+                pid, width = lines[-1].split()
+                os.kill(int(pid), signal.SIGKILL)
+                killed.append((pid, width))
+                return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = run_search(config, recorder, space=logging_space(log, tuple(range(4, 40)), 0.5), task=few)
+    killer.join()
+    check(result.run_dir, 10)
+    lost = [note for note in recorder.notes if "was lost" in note]
+    assert len(lost) == 1
+    assert "evaluated again by another" in lost[0]
+    ((dead, width),) = killed
+    assert f"process {dead} on " in lost[0]
+    doers = [line.split()[0] for line in log.read_text().splitlines() if line.split()[1] == width]
+    assert doers[0] == dead
+    assert {*doers[1:]} - {dead}
+
+
+@pytest.mark.slow
+def test_a_candidate_that_kills_its_process_is_left_out(
+    two_cpus: Cluster, config: SearchConfig, few: Task, recorder: Any, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    space = logging_space(log, (4, 6, 8), deadly=6)
+    result = run_search(replace(config, n_front=1), recorder, space=space, task=few)
+    check(result.run_dir, 2)
+    assert [line.split()[1] for line in log.read_text().splitlines()].count("6") == 3
+    assert sum("was lost" in note for note in recorder.notes) == 2
+    assert any("3 processes on the cluster ended over it" in note for note in recorder.notes)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+from torch import nn
+
+import hwnas
+
+
+def build(architecture, task):
+    width = architecture["width"]
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, task.n_outputs))
+
+
+class Lines:
+    def phase(self, name, total): print("phase", name, flush=True)
+    def advance(self, n=1, **info): print("advance", n, flush=True)
+    def note(self, text): print("note", text, flush=True)
+    def done(self): pass
+
+
+if __name__ == "__main__":
+    space = hwnas.SearchSpace("mlp", [hwnas.Choice("width", tuple(range(4, 60)))], build)
+    hwnas.search(device="jetson-nano", precision="fp32", space=space, trials=40, n_front=2, out="run", cluster="local",
+                 listener=Lines())
+"""
+
+
+def test_a_cluster_of_ones_own_ends_with_an_interrupted_search(tmp_path: Path) -> None:
+    (tmp_path / "part.py").write_text(SCRIPT)
+    homes = {*Path("/tmp").glob("hwnas-ray-*")}
+    command, pipe = [sys.executable, "part.py"], subprocess.PIPE
+    process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
+    said, told = [], 0
+    assert process.stdout is not None
+    for line in process.stdout:
+        said.append(line)
+        told += line.startswith("advance")
+        if told == 3:
+            own = {*Path("/tmp").glob("hwnas-ray-*")} - homes
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody that was begun there
+            break
+    rest, errors = process.communicate(timeout=60)
+    said += rest.splitlines(keepends=True)
+    assert told == 3, errors
+    assert "KeyboardInterrupt" in errors
+    assert [line for line in said if line.split()[0] not in ("phase", "advance", "note")] == []
+    assert len(own) == 1
+    assert not own.pop().exists()
+    for path in Path("/proc").glob("[0-9]*/cwd"):  # nobody is left that was begun there
+        try:
+            assert not path.readlink().is_relative_to(tmp_path)
+        except OSError:
+            continue
+    done = (tmp_path / "run/study.journal").read_text().count('"accuracy"')
+    assert done >= 3
+
+
+def one_line(errors: str) -> str:
+    lines = [line for line in errors.splitlines() if line]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+def searched(tmp_path: Path, *words: str) -> str:
+    start = "from hwnas.cli.main import main; main()"
+    command = [sys.executable, "-c", start, "search", "--device", "jetson", "--out", "run", *words]
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    return one_line(done.stderr)
+
+
+def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
+    said = searched(tmp_path, "--cluster", "127.0.0.1:1")
+    assert said.startswith("error: cluster '127.0.0.1:1' cannot be used: ")
+    assert said.endswith("check the address and that `ray start --head` runs there, or use --cluster local")
+    assert not (tmp_path / "run").exists()
+
+
+def test_joining_a_cluster_that_runs(two_cpus: Cluster) -> None:
+    code = (
+        "import sys\n"
+        "from hwnas.search.cluster import connected\n"
+        "with connected(sys.argv[1]) as cluster:\n"
+        "    print(cluster.share()[0])\n"
+    )
+    address = two_cpus.ray.get_runtime_context().gcs_address
+    done = subprocess.run([sys.executable, "-c", code, address], text=True, capture_output=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr
+    assert two_cpus.share()[0] == 2  # it was left, and goes on
+
+
+def test_a_cluster_with_another_version(tmp_path: Path) -> None:
+    """A Ray on this machine whose processes find another hwnas than the one that searches."""
+    other = tmp_path / "site" / "hwnas-9.9.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: hwnas\nVersion: 9.9\n")
+    code = (
+        "import os, sys\n"
+        "from hwnas.errors import ClusterError\n"
+        "from hwnas.search.cluster import connected\n"
+        "os.environ['PYTHONPATH'] = sys.argv[1]\n"
+        "with connected('local') as cluster:\n"
+        "    cluster.connect(num_cpus=1)\n"
+        "    try:\n"
+        "        cluster.check_versions()\n"
+        "    except ClusterError as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(other.parent)], text=True, capture_output=True, timeout=120)
+    assert done.stdout.startswith("the cluster has hwnas 9.9 on 127.0.0.1, here is 0."), done.stderr
+    assert one_line(done.stdout)
+
+
+def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    out = tmp_path / "run"
+    done = CliRunner().invoke(app, ["search", "--device", "jetson", "--cluster", "local", "--out", str(out)])
+    assert done.exit_code == 1
+    assert one_line(done.stderr) == "error: --cluster needs Ray: pip install 'hwnas[cluster]'"
+    assert not out.exists()
+
+
+def test_ray_is_imported_by_nobody_else() -> None:
+    code = "import sys, hwnas, hwnas.search.run, hwnas.cli.main; print('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], text=True, capture_output=True).stdout.strip() == "False"
