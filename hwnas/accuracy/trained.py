@@ -21,7 +21,7 @@ from hwnas.errors import BuildError, RunFolderError
 from hwnas.store import write_atomic
 from hwnas.trace import checked_build
 
-__all__ = ["RUNGS", "TrainedEvaluator"]
+__all__ = ["RUNGS", "TrainedEvaluator", "weights_name"]
 
 RUNGS = 2  # trainings of one candidate, of which each goes on with the one before
 
@@ -104,7 +104,7 @@ class TrainedEvaluator:
         return self._trained(candidate, longest)
 
     def _path(self, candidate: Candidate, rung: int) -> Path:
-        return self.folder / f"{candidate.architecture.id}{f'-{rung}' if rung else ''}.safetensors"
+        return self.folder / weights_name(candidate, rung)
 
     def _trained(self, candidate: Candidate, rung: int) -> nn.Module:
         """A candidate as it is after the training of a rung."""
@@ -133,6 +133,11 @@ class TrainedEvaluator:
         value = accuracy(model, self.task.validation, self.task.preprocessing)
         n = len(self.task.validation)
         return Evaluation(value, n, "validation", precision, "trained", time.monotonic() - start)
+
+
+def weights_name(candidate: Candidate, rung: int) -> str:
+    """The file of a candidate's weights after the training of a rung."""
+    return f"{candidate.architecture.id}{f'-{rung}' if rung else ''}.safetensors"
 
 
 def _with_weights(module: nn.Module, path: Path) -> nn.Module:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from hwnas import errors
+from hwnas.accuracy.trained import RUNGS, weights_name
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.elastic.train import REPORT, WEIGHTS
@@ -23,10 +24,11 @@ from hwnas.export.bundle import MANIFEST
 from hwnas.search.cluster import Cluster
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Effort
-from hwnas.search.evaluators import make_evaluators
+from hwnas.search.evaluators import TRAINED, make_evaluators
 from hwnas.search.events import Listener, Silent
 from hwnas.search.finish import Finished, Finisher
 from hwnas.search.finishing import FinishJob, make_finisher
+from hwnas.search.ladder import Rung
 from hwnas.search.pool import Pool
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.storage import first_line
@@ -124,11 +126,15 @@ class SearchActor:
         """Evaluate a candidate; the files are weights that are known, those of the reply are new."""
         return self._replying(lambda: self.evaluator.evaluate(candidate), files, _weights_of(candidate))
 
+    def look_closer(self, rung: Rung, files: Files) -> Reply:
+        """Evaluate a candidate closer; files as in `evaluate`."""
+        return self._replying(lambda: rung.by(self.evaluator), files, _weights_of(rung.candidate))
+
     def finish(self, job: FinishJob, files: Files) -> Reply:
         """Finish a model; the files of the reply are its bundle."""
         bundle = _bundle_of(job.candidate)
         try:
-            return self._replying(lambda: job.by(self.finisher), files, bundle)
+            return self._replying(lambda: job.by(self.finisher), files, [bundle])
         finally:
             shutil.rmtree(self.folder / bundle, ignore_errors=True)
 
@@ -136,14 +142,14 @@ class SearchActor:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _replying(self, do: Callable[[], Any], files: Files | None = None, made: str | None = None) -> Reply:
+    def _replying(self, do: Callable[[], Any], files: Files | None = None, made: Sequence[str] = ()) -> Reply:
         known = dict(files or {})
         _write(self.folder, known)
         try:
             value = do()
         except HwnasError as error:
             return Reply(error=(type(error).__name__, str(error)))
-        new = [name for name in _below(self.folder, made) if name not in known] if made else []
+        new = [name for one in made for name in _below(self.folder, one) if name not in known]
         return Reply(value, files=_read(self.folder, new))
 
 
@@ -181,6 +187,10 @@ class Actors:
         """Evaluates candidates; weights that are trained on the way are kept in the run folder."""
         return _Tasks(self, "evaluate", lambda candidate: candidate, lambda candidate, evaluation: evaluation)
 
+    def looking_closer(self) -> Pool[Rung, Evaluation]:
+        """Evaluates candidates closer; weights as in `evaluating`."""
+        return _Tasks(self, "look_closer", lambda rung: rung.candidate, lambda rung, evaluation: evaluation)
+
     def finishing(self, finisher: Finisher) -> Pool[FinishJob, Finished]:
         """Finishes models: the run folder has their files when they are handed back, as `finisher` checks."""
 
@@ -204,8 +214,8 @@ class Actors:
 
     def begin(self, method: str, job: Any, candidate: Candidate) -> None:
         """Give a job to a process that has none."""
-        actor, weights = self._idle.pop(0), self.folder / _weights_of(candidate)
-        files = _read(self.folder, [_weights_of(candidate)]) if weights.exists() else {}
+        actor, weights = self._idle.pop(0), _weights_of(candidate)
+        files = _read(self.folder, [name for name in weights if (self.folder / name).exists()])
         self._busy[getattr(actor, method).remote(job, files)] = (actor, method, job)
 
     def next(self, candidate_of: Callable[[Any], Candidate]) -> tuple[Any, Reply] | None:
@@ -298,7 +308,7 @@ class Actors:
         if self._losses[job] >= MOST_LOSSES:
             said = f"candidate {candidate.id}: {MOST_LOSSES} processes on the cluster ended over it (out of memory?)"
             return job, Reply(error=(TrainingError.__name__, said))
-        done = {"evaluate": "evaluated", "finish": "finished"}[method]
+        done = "finished" if method == "finish" else "evaluated"
         self.listener.note(f"process {name} was lost; candidate {candidate.id} is {done} again by another")
         self._again.append((method, job))
         return None
@@ -336,7 +346,7 @@ class _Tasks(Generic[J, R]):
         if reply.error is not None:
             return job, _error_of(reply.error)
         candidate = self.candidate_of(job)
-        allowed = _weights_of(candidate) if self.method == "evaluate" else _bundle_of(candidate)
+        allowed = [_bundle_of(candidate)] if self.method == "finish" else _weights_of(candidate)
         _write(self.actors.folder, reply.files or {}, within=allowed)
         return job, self.result(job, reply.value)
 
@@ -349,9 +359,9 @@ def _error_of(said: tuple[str, str]) -> HwnasError:
     return made
 
 
-def _weights_of(candidate: Candidate) -> str:
-    """Where the weights of a candidate that was trained alone are kept."""
-    return f"trained/{candidate.architecture.id}.safetensors"
+def _weights_of(candidate: Candidate) -> list[str]:
+    """Where the weights of a candidate that was trained alone are kept, after each training."""
+    return [f"{TRAINED}/{weights_name(candidate, rung)}" for rung in range(RUNGS)]
 
 
 def _bundle_of(candidate: Candidate) -> str:
@@ -369,7 +379,7 @@ def _read(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in names}
 
 
-def _write(folder: Path, files: Files, within: str = ".") -> None:
+def _write(folder: Path, files: Files, within: Sequence[str] = (".",)) -> None:
     """Write files to a folder; a manifest last, since a model that has one is whole.
 
     Raises:
@@ -377,7 +387,7 @@ def _write(folder: Path, files: Files, within: str = ".") -> None:
     """
     for name in sorted(files, key=lambda name: name.endswith(MANIFEST)):
         path = inside(folder, name)
-        if not path.is_relative_to((folder / within).resolve()):
-            raise RunFolderError(f"{name} is not a file of {within}; the cluster sent what was not asked for")
+        if not any(path.is_relative_to((folder / place).resolve()) for place in within):
+            raise RunFolderError(f"{name} is no file of {within[0]}; the cluster sent what was not asked for")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, files[name])

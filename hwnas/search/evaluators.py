@@ -17,7 +17,9 @@ from hwnas.search.finish import NetworkSource
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.targets import Targets
 
-__all__ = ["make_evaluators", "weight_bits"]
+__all__ = ["TRAINED", "make_evaluators", "weight_bits"]
+
+TRAINED = "trained"  # weights of candidates that are trained alone, in the run folder
 
 
 def make_evaluators(
@@ -40,7 +42,7 @@ def make_evaluators(
     """
     seed, setup = folder.config.seed, targets.first
     if not isinstance(setup.space, ElasticSpace):
-        home = folder.path / "trained"
+        home = folder.path / TRAINED
         alone = TrainedEvaluator(setup.space, setup.task, epochs=effort.epochs_alone, seed=seed, folder=home)
         return alone, alone
     with torch.random.fork_rng(devices=[]):

@@ -8,23 +8,43 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from hwnas.core.evaluation import Evaluator
-from hwnas.errors import TrainingError
+from hwnas.core.candidate import Candidate
+from hwnas.core.evaluation import Evaluation, Evaluator
+from hwnas.errors import HwnasError, TrainingError
 from hwnas.search.effort import Clock
 from hwnas.search.events import Listener
+from hwnas.search.pool import InTurn, Pool
 from hwnas.search.study import Evaluated
+from hwnas.store import write_atomic
 
-__all__ = ["LADDER", "PROMOTED_SHARE", "Ladder", "best_of_neighbours"]
+__all__ = ["GROUP", "LADDER", "PROMOTED_SHARE", "Ladder", "Rung", "best_of_neighbours"]
 
 LADDER = "ladder.jsonl"
 PROMOTED_SHARE = 1 / 3
 GROUP = 9  # neighbours in latency that compete
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A candidate to evaluate closer: 1 is the first time after the search."""
+
+    number: int
+    candidate: Candidate
+
+    def by(self, evaluator: Evaluator) -> Evaluation:
+        """Do it, given the evaluator of the search."""
+        for _ in range(self.number):
+            closer = evaluator.closer()
+            assert closer is not None
+            evaluator = closer
+        return evaluator.evaluate(self.candidate)
 
 
 @dataclass
@@ -35,11 +55,13 @@ class Ladder:
         first: evaluator of the search; those that follow are what its `closer` gives.
         folder: of the run.
         listener: is told of each step.
+        pool: where candidates are evaluated; None: here, one after the other.
     """
 
     first: Evaluator
     folder: Path
     listener: Listener
+    pool: Pool[Rung, Evaluation] | None = None
 
     def climb(self, records: Sequence[Evaluated], clock: Clock) -> list[Evaluated]:
         """The records, those that were promoted with the accuracy of the highest rung that they reached.
@@ -49,44 +71,55 @@ class Ladder:
             clock: no evaluation begins when it has run out.
         """
         known, found = self._known(), {record.number: record for record in records}
-        here, evaluator, rung = [r for r in records if r.accuracy is not None], self.first.closer(), 1
+        here, evaluator, number = [r for r in records if r.accuracy is not None], self.first.closer(), 1
         while evaluator is not None and here:
-            chosen = best_of_neighbours(here)
-            self.listener.phase("evaluate the best closer", len(chosen))
-            here = []
-            for record in chosen:
-                key = rung, record.candidate.id
-                if key not in known:
-                    if clock.left_s == 0:
-                        break
-                    known[key] = self._evaluate(evaluator, record, rung)
-                self.listener.advance()
-                if (accuracy := known[key]) is not None:
-                    found[record.number] = replace(record, accuracy=accuracy)
-                    here.append(found[record.number])
-            evaluator, rung = evaluator.closer(), rung + 1
+            rungs = {Rung(number, record.candidate): record for record in best_of_neighbours(here)}
+            self.listener.phase("evaluate the best closer", len(rungs))
+            self.listener.advance(sum(rung in known for rung in rungs))
+            self._evaluate([rung for rung in rungs if rung not in known], known, clock)
+            here = [
+                replace(record, accuracy=accuracy)
+                for rung, record in rungs.items()
+                if (accuracy := known.get(rung)) is not None
+            ]
+            found |= {record.number: record for record in here}
+            evaluator, number = evaluator.closer(), number + 1
         return list(found.values())
 
-    def _evaluate(self, evaluator: Evaluator, record: Evaluated, rung: int) -> float | None:
-        try:
-            accuracy = evaluator.evaluate(record.candidate).accuracy
-        except TrainingError as error:
-            self.listener.note(f"keeps its first accuracy: {error}")
-            accuracy = None
-        line = {"rung": rung, "id": record.candidate.id, "accuracy": accuracy}
+    def _evaluate(self, rungs: Sequence[Rung], known: dict[Rung, float | None], clock: Clock) -> None:
+        """Bring what is known up to date; each result is kept before anything else begins."""
+        pool = self.pool or InTurn(lambda rung: rung.by(self.first))
+        waiting, n_begun = deque(rungs), 0
+        while n_begun or (waiting and clock.left_s != 0):
+            if waiting and pool.n_free and clock.left_s != 0:
+                pool.begin(waiting.popleft())
+                n_begun += 1
+            elif (ended := pool.next()) is not None:
+                n_begun -= 1
+                rung, outcome = ended
+                known[rung] = self._kept(rung, outcome)
+                self.listener.advance()
+
+    def _kept(self, rung: Rung, outcome: Evaluation | HwnasError) -> float | None:
+        accuracy = None if isinstance(outcome, HwnasError) else outcome.accuracy
+        if isinstance(outcome, TrainingError):
+            self.listener.note(f"keeps its first accuracy: {outcome}")
+        elif isinstance(outcome, HwnasError):
+            raise outcome
+        line = {"rung": rung.number, "candidate": rung.candidate.to_json(), "accuracy": accuracy}
         with (self.folder / LADDER).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         return accuracy
 
-    def _known(self) -> dict[tuple[int, str], float | None]:
+    def _known(self) -> dict[Rung, float | None]:
         """What earlier sessions found; a line that was half written is found again."""
-        path, known = self.folder / LADDER, {}
+        path, known = self.folder / LADDER, dict[Rung, float | None]()
         if path.exists():
             whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
             for line in map(json.loads, whole):
-                known[int(line["rung"]), str(line["id"])] = line["accuracy"]
+                known[Rung(int(line["rung"]), Candidate.from_json(line["candidate"]))] = line["accuracy"]
             if sum(map(len, whole)) < path.stat().st_size:
-                path.write_text("".join(whole))
+                write_atomic(path, "".join(whole).encode())
         return known
 
 

@@ -57,7 +57,7 @@ class Rounds:
         loop: of the first round; its budget is replaced in further ones.
         clock: ends further rounds, and fine-tuning.
         reference: device -> the bad corner of its hypervolume.
-        actors: finish the models on a cluster; None: they are finished here.
+        actors: look closer at candidates and finish models on a cluster; None: that is done here.
     """
 
     config: SearchConfig
@@ -79,7 +79,8 @@ class Rounds:
     def __post_init__(self) -> None:
         asked = {"trials": self.config.trials_wanted, "n_front": self.config.n_front}
         self._log = RoundLog.open(self.folder, asked)
-        self._ladder = Ladder(self.loop.evaluator, self.folder, self.listener)
+        pool = None if self.actors is None else self.actors.looking_closer()
+        self._ladder = Ladder(self.loop.evaluator, self.folder, self.listener, pool)
 
     def run(self, records: Sequence[Evaluated]) -> Front:
         """The front; it is written after each round.

@@ -13,7 +13,7 @@ from hwnas.store import write_atomic
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "models/other/x", "models/ab/../other/x", "x", "models/abc/x"])
 def test_a_file_that_was_not_asked_for_is_not_written(name: str, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError):
-        _write(tmp_path, {name: b"x"}, within="models/ab")
+        _write(tmp_path, {name: b"x"}, within=["models/ab"])
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -26,7 +26,7 @@ def test_files_arrive_as_they_were_with_the_manifest_last(tmp_path: Path, monkey
         write_atomic(path, data)
 
     monkeypatch.setattr("hwnas.search.actors.write_atomic", noting)
-    _write(tmp_path, files, within="models/ab")
+    _write(tmp_path, files, within=["models/ab"])
     assert _read(tmp_path, list(files)) == files
     assert written[-1] == "manifest.json"
 

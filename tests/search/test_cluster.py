@@ -24,6 +24,7 @@ from hwnas.elastic.blocks import ElasticClassifier, ElasticConvBlock
 from hwnas.elastic.space import ElasticSpace
 from hwnas.search.cluster import Cluster, connected
 from hwnas.search.config import SearchConfig
+from hwnas.search.ladder import LADDER
 from hwnas.search.run import run_search
 from hwnas.store import read_front, sha256_of
 
@@ -139,13 +140,15 @@ def test_the_processes_of_a_cluster_share_a_search(
     log, widths = tmp_path / "log", tuple(range(4, 14))
     result = run_search(config, recorder, space=logging_space(log, widths, 0.1), task=few)
     check(result.run_dir, 10)
-    assert recorder.phases == ["search", "finish"]
+    assert recorder.phases == ["search", "evaluate the best closer", "finish"]
     assert recorder.steps["search"] == 10
     assert "processes on the cluster that evaluate and finish: 2" in recorder.notes
     pids = {line.split()[0] for line in log.read_text().splitlines()}
     assert len(pids) == 2
     assert str(os.getpid()) not in pids
-    assert len(list((result.run_dir / "trained").glob("*.safetensors"))) == 10
+    closer = (result.run_dir / LADDER).read_text().splitlines()
+    assert len(closer) == recorder.steps["evaluate the best closer"] == 4
+    assert len(list((result.run_dir / "trained").glob("*.safetensors"))) == 10 + len(closer)
     # Ten of ten candidates were evaluated: here, each is found to be as accurate.
     here = run_search(replace(config, cluster=None, out=tmp_path / "here"), space=logging_space(log, widths), task=few)
     accuracies = [{row["id"]: row["accuracy"] for row in rows_of(run)} for run in (result.run_dir, here.run_dir)]
@@ -331,7 +334,9 @@ def test_a_cluster_with_another_version(tmp_path: Path) -> None:
         "    except ClusterError as error:\n"
         "        print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(other.parent)], text=True, capture_output=True, timeout=120)
+    command = [sys.executable, "-c", code, str(other.parent)]
+    # Not in the checkout, whose own metadata come first there.
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=120, check=False)
     assert done.stdout.startswith("the cluster has hwnas 9.9 on 127.0.0.1, here is 0."), done.stderr
     assert one_line(done.stdout)
 
