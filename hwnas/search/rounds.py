@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from hwnas.core.front import Front
 from hwnas.core.measurement import MEASUREMENTS, Measurement, measurement_lines, read_measurements
@@ -28,15 +26,15 @@ from hwnas.search.effort import (
     finish_seconds,
     finish_shrink,
 )
+from hwnas.search.evaluated import Evaluated, write_trials
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
 from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.loop import Loop
-from hwnas.search.per_device import folder_of, write_each
+from hwnas.search.per_device import folder_of
 from hwnas.search.result import SearchResult
 from hwnas.search.roundlog import RoundLog
 from hwnas.search.setup import PREDICTORS, THREADS, Setup
-from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
 from hwnas.store import write_atomic, write_json
 
@@ -113,7 +111,7 @@ class Rounds:
         return front
 
     def _round(self, number: int, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
-        _write_trials(self.folder, records)
+        write_trials(self.folder, records)
         earlier = self._done_before(number, finisher, records)
         finished, self._latest = earlier or self._finished_now(finisher, records, wanted)
         self._finished += finished
@@ -308,18 +306,3 @@ def _measured_before(folder: Path) -> ByDevice:
 
 def _together(before: ByDevice, later: ByDevice) -> ByDevice:
     return {device: before.get(device, {}) | later.get(device, {}) for device in {**before, **later}}
-
-
-def _write_trials(folder: Path, records: Sequence[Evaluated]) -> None:
-    """What the report draws behind the front; the study itself stays in the journal."""
-    rows: list[dict[str, Any]] = [
-        {
-            "id": record.candidate.id,
-            "latency_ms": write_each(record.latency_ms),
-            "accuracy": record.accuracy,
-            "in_domain": write_each(record.in_domain),
-        }
-        for record in records
-        if record.accuracy is not None
-    ]
-    write_atomic(folder / "trials.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

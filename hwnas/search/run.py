@@ -18,6 +18,7 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.effort import SEARCH_SHARE, Clock, Effort, plan_effort
 from hwnas.search.evaluators import make_evaluators, weight_bits
 from hwnas.search.events import Listener, Silent
+from hwnas.search.live import Live
 from hwnas.search.loop import FrontTracker, Loop
 from hwnas.search.result import SearchResult
 from hwnas.search.rounds import Rounds
@@ -47,17 +48,17 @@ def run_search(
     Raises:
         HwnasError: whatever is wrong with the settings, the data or the device, in one line.
     """
-    listener = listener or Silent()
+    live = Live(listener or Silent())
     try:
-        return _Run(config, listener, space, task).run()
+        return _Run(config, live, space, task).run()
     finally:
-        listener.done()
+        live.done()
 
 
 @dataclass
 class _Run:
     config: SearchConfig
-    listener: Listener
+    listener: Live
     given_space: SearchSpace | None
     given_task: Task | None
 
@@ -77,6 +78,7 @@ class _Run:
             folder = RunFolder.open(self.config, label=_label(self.config))
         with folder.locked():
             self.config = folder.config
+            self.listener.begin(folder.path, targets.first.task.name, targets.first.space.name, self.config.seed)
             targets.freeze(predictors, folder.path / PREDICTORS)
             folder.check_same(facts_of(targets, predictors))
             if folder.is_finished and self._has_all_trials(folder, targets):
@@ -104,6 +106,7 @@ class _Run:
             with threads_for(effort.batch_macs):
                 evaluator, source = make_evaluators(folder, targets, effort, self.listener)
             reference = reference_of(budget)
+            self.listener.follow(study, reference)
             share_s = clock.share(SEARCH_SHARE if first.space.weight_shared else 0.8)
             wanted = self.config.trials_wanted
             study.publish(**Invitation.of(effort, weight_bits(targets), wanted, share_s).to_json())
