@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,6 +122,7 @@ def _metadata(candidate: Candidate, task: Task, precision: str) -> dict[str, str
         "hwnas.task": task.name,
         "hwnas.precision": precision,
         "hwnas.classes": ", ".join(task.class_names),
+        "hwnas.preprocessing": json.dumps(task.preprocessing.to_json()),
     }
 
 

@@ -121,7 +121,7 @@
       if (out) add(`${out} of ${data.models.length} predictions on ${short(d.name, 60)} are out of domain.`,
         "The predictor was not fitted on such networks: the true latency may lie outside the interval.");
     }
-    if (data.left_out) add(`${plural(data.left_out, "model")} are not shown.`, "A page holds 300; `hwnas front` lists all of them.");
+    if (data.left_out) add(`${plural(data.left_out, "model")} are not shown.`, `A page holds ${data.models.length}; \`hwnas front\` lists all of them.`);
     if (!data.models.length) add("No model is finished yet.", data.devices[0].searched.id.length
       ? "Dots are searched candidates: their accuracy is the supernet's, their latency is predicted."
       : "Nothing was evaluated so far.");

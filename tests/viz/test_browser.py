@@ -21,9 +21,8 @@ from hwnas.viz.report import write_report
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), "")
 SCREENS = {"phone": (390, 844, "light"), "tablet": (1024, 768, "dark"), "desk": (1920, 1080, "light")}
 HOSTILE = "<img src=x onerror=alert(1)>\"'&</script> \N{GRINNING FACE}" + "long " * 60
 
