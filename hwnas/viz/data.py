@@ -11,8 +11,8 @@ import numpy as np
 from hwnas.core.front import Front, FrontModel
 from hwnas.core.pareto import is_non_dominated
 from hwnas.core.task import TaskShape
-from hwnas.devices.resolve import measure_of
-from hwnas.errors import RunFolderError, SchemaError
+from hwnas.devices.resolve import find_device, measure_of
+from hwnas.errors import HwnasError, RunFolderError, SchemaError
 from hwnas.store import inside, read_json
 from hwnas.viz.commands import export_command, verify_command
 from hwnas.viz.course import Trial, course, searched
@@ -24,7 +24,7 @@ __all__ = ["MOST_MODELS", "page_data"]
 MOST_MODELS = 300  # with all that is known of them; a page of more would be too large
 MOST_NETWORKS = 60  # that are drawn operation by operation
 _MANIFEST_SCHEMA = 1
-_WIDE = 30  # latencies that span more are read better on a logarithmic axis
+_WIDE = 10  # latencies that span more are read better on a logarithmic axis
 
 
 def page_data(
@@ -92,6 +92,7 @@ def _device(
         "hypervolume": front.hypervolume[device],
         "pick": None if chosen is None else {"id": chosen.row.id, "why": chosen.why, "knee": chosen.row.knee},
         "verify": verify_command(run_dir, device),
+        "reached": _is_reached(device),
         "order": [row.id for row in rows],
         "dominated": [row.id for row in rows if row.dominated],
         "remarks": {row.id: list(row.remarks) for row in rows if row.remarks},
@@ -102,6 +103,14 @@ def _device(
         },
         "searched": _columns(there),
     }
+
+
+def _is_reached(device: str) -> bool:
+    """Whether a command here can measure on the device without being told where it is."""
+    try:
+        return find_device(device).can_be_measured
+    except HwnasError:
+        return False
 
 
 def _columns(trials: Sequence[Trial]) -> dict[str, Any]:

@@ -157,20 +157,27 @@ def _by_size(network: OpList) -> Iterator[tuple[str, Placed]]:
 
 def _parts_of(ops: Placed) -> list[list[Any]]:
     parts: list[list[Any]] = []
+    before: list[int] = []  # what is folded into a part that is still to come
     at = 0
     while at < len(ops):
         gate = _gate_length([op for _, op in ops[at:]])
         if gate:
             inner = ops[at + 1][1].output[0]
-            parts.append([f"squeeze-excite {inner}", "gate", [place for place, _ in ops[at : at + gate]]])
+            parts.append([f"squeeze-excite {inner}", "gate", [*before, *(place for place, _ in ops[at : at + gate])]])
+            before = []
             at += gate
             continue
         place, op = ops[at]
-        if op.kind in _FOLDED and parts:
+        if op.kind not in _FOLDED:
+            parts.append([_words(op), op.kind, [*before, place]])
+            before = []
+        elif parts:
             parts[-1][2].append(place)
         else:
-            parts.append([_words(op), op.kind, [place]])
+            before.append(place)
         at += 1
+    if before:
+        parts.append([_words(ops[0][1]), ops[0][1].kind, before])
     return parts
 
 
@@ -191,6 +198,7 @@ def _words(op: Op) -> str:
     step = f" /{op.stride[0]}" if op.stride[0] > 1 else ""
     channels = f" \u2192 {op.output[0]}" if op.output else ""
     named = {
+        "resize": "resize " + "\u00d7".join(map(str, op.output[1:])),
         "conv": f"conv {size}{step}{channels}",
         "pointwise": f"1\u00d71{step}{channels}",
         "depthwise": f"depthwise {size}{step}",

@@ -26,7 +26,7 @@ BODY = """
     <section id="overview" aria-labelledby="chart-title">
       <h2 id="chart-title"></h2>
       <ul id="legend" aria-label="Legend"></ul>
-      <div id="chart" role="img"></div>
+      <div id="chart" role="figure"></div>
       <p id="reading" class="soft"></p>
     </section>
     <div id="panels"></div>

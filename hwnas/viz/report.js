@@ -188,7 +188,7 @@
   const colours = () => COLOURS[dark.matches ? "dark" : "light"];
   const isLog = () => devices().some((d) => d.log) || (state.device === ALL && (() => {
     const each = data.devices.map((d) => data.models.map((m) => m.latency[d.name].best)).flat();
-    return each.length > 0 && Math.max(...each) > 30 * Math.min(...each);
+    return each.length > 0 && Math.max(...each) > 10 * Math.min(...each);
   })());
 
   function hover(model, d) {
@@ -383,7 +383,7 @@
     const body = rows.slice(0, state.rows).map((m) => row(m, d, withEnergy));
     home.replaceChildren(
       h("h2", { id: "models-title" }, `Models on ${d.name}`), h("p", { id: "kept", class: "soft" }, ""),
-      rows.length ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "models-title" },
+      rows.length ? h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of models" },
         h("table", {}, h("caption", {}, `Fastest first; ${d.measure}.`),
           h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, body))) : h("p", { class: "soft" }, "None is finished yet."),
       rows.length > state.rows ? h("button", { type: "button", id: "more", on: { click: () => { state.rows += 5 * ROWS; table(); greyOut(); } } }, `Show ${Math.min(rows.length - state.rows, 5 * ROWS)} more of ${rows.length}`) : "",
@@ -537,7 +537,7 @@
       f.size_bytes === null ? h("span", { class: "warn" }, "not there") : size(f.size_bytes), f.sha256 ? [h("br"), "sha256 ", h("code", {}, f.sha256)] : null)) : h("li", {}, "no file")));
   }
   function commands(m, d) {
-    return h("div", {}, h("h3", {}, "Commands"), command("Export this model", m.export), command(`Measure the front again on ${short(d.name)}`, d.verify));
+    return h("div", {}, h("h3", {}, "Commands"), command("Export this model", m.export), command(`Measure the front again on ${short(d.name)}${d.reached ? "" : " (with --host USER@BOARD behind it, where ssh reaches one)"}`, d.verify));
   }
   function command(label, text) {
     return h("div", { class: "command" }, h("span", {}, label), h("pre", {}, text),
@@ -560,10 +560,10 @@
     const d = device(), sa = latencyOf(a), sb = latencyOf(b);
     const rows = [];
     const add = (name, va, vb, show, better, delta, unknown = "not known") => {
-      const known = typeof va === "number" && typeof vb === "number";
-      const diff = known ? vb - va : null, text = diff === null ? "" : delta ? delta(diff) : va ? `${diff >= 0 ? "+" : "\u2212"}${Math.abs((diff / va) * 100).toFixed(1)} %` : "";
+      const known = typeof va === "number" && typeof vb === "number", near = known && !delta && Math.abs(vb - va) < 5e-4 * Math.abs(va);
+      const diff = known ? vb - va : null, text = diff === null ? "" : delta ? delta(diff) : near ? "same" : va ? `${diff >= 0 ? "+" : "\u2212"}${Math.abs((diff / va) * 100).toFixed(1)} %` : "";
       rows.push(h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, typeof va === "number" ? show(va) : unknown), h("td", {}, typeof vb === "number" ? show(vb) : unknown),
-        h("td", { class: diff !== null && better && diff * better > 0 ? "better" : "" }, text, diff !== null && better && diff * better > 0 ? h("span", { class: "hidden" }, " (B is better)") : null)));
+        h("td", { class: diff !== null && better && !near && diff * better > 0 ? "better" : "" }, text, diff !== null && better && !near && diff * better > 0 ? h("span", { class: "hidden" }, " (B is better)") : null)));
     };
     add("accuracy", a.accuracy.value, b.accuracy.value, percent, 1, (x) => `${x >= 0 ? "+" : "\u2212"}${Math.abs(x * 100).toFixed(2)} points`);
     add("predicted ms", sa.predicted, sb.predicted, ms, -1);
@@ -576,7 +576,7 @@
     const keys = [...new Set([...Object.keys(a.architecture), ...Object.keys(b.architecture)])].filter((k) => a.architecture[k] !== b.architecture[k]);
     const chance = Math.sqrt(a.accuracy.value * (1 - a.accuracy.value) / a.accuracy.n + b.accuracy.value * (1 - b.accuracy.value) / b.accuracy.n);
     return h("section", { id: "comparison", "aria-labelledby": "comparison-title" }, h("h2", { id: "comparison-title" }, "A beside B"),
-      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), h("th", { scope: "col" }, `A: ${short(a.id, 12)}`), h("th", { scope: "col" }, `B: ${short(b.id, 12)}`), h("th", { scope: "col" }, "B against A"))), h("tbody", {}, rows))),
+      h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison" }, h("table", {}, h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, `A: ${short(a.id, 12)}`), h("th", { scope: "col" }, `B: ${short(b.id, 12)}`), h("th", { scope: "col" }, "B against A"))), h("tbody", {}, rows))),
       h("p", { class: "soft" }, Math.abs(a.accuracy.value - b.accuracy.value) < 1.645 * chance ? "Their accuracies differ by no more than chance would on so many samples. " : "", `${keys.length} of ${Object.keys(a.architecture).length} choices differ.`));
   }
 

@@ -243,10 +243,11 @@ def _pick_without_limits(rows: list[FrontRow], device: str) -> Pick:
 def _knee_reason(front: list[FrontRow], row: FrontRow, device: str) -> str:
     """What the step to the knee gains, and what the step beyond it does."""
     first, last = front[0], front[-1]
+    dearer, rest = row.latency_ms / first.latency_ms - 1, last.latency_ms / row.latency_ms - 1
     return (
-        f"the knee of the front on {device}: {row.latency_ms - first.latency_ms:.3g} ms more than the fastest gain "
-        f"{(row.accuracy - first.accuracy) * 100:.2f} points of accuracy, the next "
-        f"{last.latency_ms - row.latency_ms:.3g} ms only {(last.accuracy - row.accuracy) * 100:.2f}"
+        f"the knee of the front on {device}: {dearer * 100:.0f} % more latency than the fastest gains "
+        f"{(row.accuracy - first.accuracy) * 100:.2f} points of accuracy; another {rest * 100:.0f} %, up to the most "
+        f"accurate, {(last.accuracy - row.accuracy) * 100:.2f}"
     )
 
 

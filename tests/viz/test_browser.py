@@ -214,7 +214,7 @@ def test_sliders_grey_out_the_rest(show: Any, large: Path, screen: str) -> None:
     assert shown.chart("gd.layout.shapes.filter(s => s.name === 'veil').length") == 1
     seen = shown.chart("gd.data.flatMap(t => t.customdata?.[0]?.[0] === 'model' ? t.marker.opacity : [])")
     assert sum(opacity == 0.2 for opacity in seen) == len(outside)
-    assert shown.page.locator("tr.outside .hidden").first.inner_text() == " (outside the limits)"
+    assert shown.page.locator("tr.outside .hidden").first.inner_text() == "(outside the limits)"
     keep(shown, f"limits-{screen}")
     shown.page.click("#reset")
     shown.page.wait_for_function("!document.querySelector('tr.outside')")

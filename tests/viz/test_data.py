@@ -45,6 +45,7 @@ def test_each_device_says_what_it_suggests_and_what_is_dominated(tmp_path: Path)
         assert device["dominated"] == [row.id for row in rows if row.dominated]
         assert device["pick"]["id"] == pick(front, device=device["name"]).row.id
         assert device["pick"]["knee"]
+        assert device["reached"] is (device["name"] == "cpu")
 
 
 def test_searched_candidates_are_columns_with_their_front(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_every_operation_is_in_one_part_of_one_block(name: str) -> None:
     assert [stage["name"] for stage in stages if stage["pruned"]] == [space.stages[0]]
     assert set(space.stages) <= {stage["name"] for stage in stages}
     assert stages[-1]["output"] == [10]
+    assert not any("upsample" in part[0] for stage in stages for block in stage["blocks"] for part in block)
 
 
 def test_parts_are_named_as_an_engineer_would() -> None:

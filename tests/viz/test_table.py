@@ -72,8 +72,8 @@ def test_pick_without_a_limit_takes_the_knee() -> None:
     gain = (chosen.row.accuracy - rows[0].accuracy) * 100
     rest = (rows[-1].accuracy - chosen.row.accuracy) * 100
     assert "the knee of the front on cpu" in chosen.why
-    assert f"gain {gain:.2f} points" in chosen.why
-    assert chosen.why.endswith(f"only {rest:.2f}")
+    assert f"gains {gain:.2f} points" in chosen.why
+    assert chosen.why.endswith(f"up to the most accurate, {rest:.2f}")
 
 
 def test_pick_without_a_knee_takes_the_most_accurate() -> None:
