@@ -78,12 +78,12 @@ class _Run:
             folder = RunFolder.open(self.config, label=_label(self.config))
         with folder.locked():
             self.config = folder.config
-            self.listener.begin(folder.path, targets.first.task.name, targets.first.space.name, self.config.seed)
             targets.freeze(predictors, folder.path / PREDICTORS)
             folder.check_same(facts_of(targets, predictors))
             if folder.is_finished and self._has_all_trials(folder, targets):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
                 return _finished(folder)
+            self.listener.begin(folder.path, targets.first.task.name, targets.first.space.name, self.config.seed)
             for line in _opening(targets, predictors, folder.path):
                 self.listener.note(line)
             front = self._search(folder, targets, budget, clock)
