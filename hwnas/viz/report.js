@@ -309,10 +309,10 @@
     };
   }
   const config = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] };
-  function chart() {
+  function chart(withSearched = true) {
     const list = devices(), theme = dark.matches ? "dark" : "light", overlaid = state.device === ALL;
     const made = layout(list[0]); // it also finds out what the picture holds
-    const traces = list.flatMap((d, i) => [...(overlaid && data.models.length ? [] : searchedTraces(d)),
+    const traces = list.flatMap((d, i) => [...(!withSearched || (overlaid && data.models.length) ? [] : searchedTraces(d)),
       ...modelTraces(d, overlaid ? OVERLAY[theme][i % 6] : colours().model, overlaid ? SYMBOLS[i % 6] : "circle")]);
     $("chart-title").textContent = overlaid ? "Latency against accuracy, all devices" : `Latency against accuracy on ${device().name}`;
     const chosen = device().pick;
@@ -330,15 +330,17 @@
       });
     }
   }
-  function dim(outside) { // only styles change: no point is laid out anew
-    const gd = $("chart"), at = [], opacity = [];
+  function dim(outside) {
+    // Set where plotly keeps it, and on the points themselves: its own restyle would lay thousands of points out anew.
+    const gd = $("chart");
     gd.data.forEach((trace, i) => {
       if (!trace.customdata || !trace.customdata.length || trace.customdata[0][0] !== "model") return;
-      at.push(i);
-      opacity.push(trace.customdata.map(([, id, name]) => (outside.has(id) ? 0.2 : isDominated(id, data.devices.find((d) => d.name === name)) ? 0.4 : 1)));
+      trace.marker.opacity = trace.customdata.map(([, id, name]) => (outside.has(id) ? 0.2 : isDominated(id, data.devices.find((d) => d.name === name)) ? 0.4 : 1));
+      (gd.calcdata[i] || []).forEach((point) => { if (point.i in trace.marker.opacity) point.mo = trace.marker.opacity[point.i]; });
+      const full = gd._fullData[i];
+      for (const path of gd.querySelectorAll(`.scatterlayer .trace${full.uid} .points path`)) path.style.opacity = trace.marker.opacity[path.__data__.i];
     });
-    if (at.length) Plotly.restyle(gd, { "marker.opacity": opacity }, at);
-    Plotly.relayout(gd, { shapes: shapes(outside), annotations: annotations() });
+    Plotly.relayout(gd, { shapes: shapes(outside) });
   }
   function mark(kind, colour) {
     const at = { fill: "none", stroke: colour, "stroke-width": 2 };
@@ -438,10 +440,11 @@
       const at = state.open.indexOf(tr.dataset.id);
       tr.classList.toggle("chosen", at >= 0); tr.classList.toggle("b", at === 1);
     }
-    requestAnimationFrame(() => { // the panel is there first; the chart may take its new width after it
-      Plotly.relayout($("chart"), { annotations: annotations() });
-      Plotly.Plots.resize($("chart"));
-    });
+    requestAnimationFrame(() => setTimeout(() => { // the panel is painted first; then the chart takes what is left
+      const gd = $("chart");
+      Plotly.relayout(gd, { annotations: annotations() });
+      if (Math.abs(gd.clientWidth - gd._fullLayout.width) > 1) Plotly.Plots.resize(gd);
+    }));
   }
   const fact = (name, value, ...more) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more.filter(Boolean).map((text) => h("small", {}, text))));
   function searchedPanel(i) {
@@ -633,17 +636,17 @@
   }
 
   // ---- all of it -----------------------------------------------------------------------------------------------
-  function refresh() { header(); notices(); controls(); table(); chart(); panels(); greyOut(); courseChart(); progress(data.progress); }
-  function begin() {
+  function refresh(withSearched = true) { header(); notices(); controls(); table(); chart(withSearched); panels(); greyOut(); courseChart(); progress(data.progress); }
+  function begin(withSearched = true) {
     byId = new Map(data.models.map((m) => [m.id, m]));
     if (!state.device || (state.device !== ALL && !data.devices.some((d) => d.name === state.device))) state.device = data.devices[0].name;
     state.open = state.open.filter((id) => byId.has(id));
     if (state.scale === null) state.scale = isLog() ? "log" : "linear";
-    refresh();
+    refresh(withSearched);
   }
   document.addEventListener("keydown", (e) => { if (e.key === "Escape" && state.open.length) close(state.open.length - 1); });
   dark.addEventListener("change", () => { chart(); greyOut(); courseChart(); });
-  begin();
-  document.documentElement.dataset.ready = "yes";
+  begin(!data.models.length); // the front is the first picture; thousands of candidates follow behind it
+  requestAnimationFrame(() => setTimeout(() => { chart(); document.documentElement.dataset.ready = "yes"; }));
   if (data.live) setTimeout(look, 2000);
 })();
