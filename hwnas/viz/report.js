@@ -300,7 +300,7 @@
     const axis = { gridcolor: c.grid, linecolor: c.grid, zeroline: false, ticks: "outside", tickcolor: c.grid, automargin: true, fixedrange: matchMedia("(pointer: coarse)").matches };
     return {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: c.ink, family: "system-ui, sans-serif", size: narrow ? 12 : 13 },
-      margin: { l: narrow ? 50 : 64, r: 10, t: 8, b: 46 }, showlegend: false, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+      margin: { l: narrow ? 50 : 64, r: 10, t: narrow ? 8 : 32, b: 46 }, showlegend: false, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       hoverlabel: { bgcolor: c.ground, bordercolor: c.soft, font: { color: c.ink, size: 13 }, align: "left" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: c.soft, activecolor: c.ink },
       xaxis: { ...axis, title: { text: esc(state.device === ALL ? "latency in ms" : short(d.measure, 60)), standoff: 6 }, type: state.scale, range: range.x, ...(state.scale === "log" ? { dtick: narrow || range.x && range.x[1] - range.x[0] > 1.5 ? "D2" : "D1", ticklabeloverflow: "hide past domain" } : {}) },
@@ -308,7 +308,8 @@
       shapes: shapes(new Set(data.models.filter(isOutside).map((m) => m.id))), annotations: annotations(), uirevision: `${state.device} ${state.scale}`,
     };
   }
-  const config = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] };
+  // The buttons stand above the picture, never over a point; a narrow screen has no room for them.
+  const config = { displayModeBar: innerWidth < 700 ? false : "hover", responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]] };
   function chart(withSearched = true) {
     const list = devices(), theme = dark.matches ? "dark" : "light", overlaid = state.device === ALL;
     const made = layout(list[0]); // it also finds out what the picture holds
