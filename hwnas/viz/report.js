@@ -303,7 +303,7 @@
       margin: { l: narrow ? 50 : 64, r: 10, t: narrow ? 8 : 32, b: 46 }, showlegend: false, hovermode: "closest", dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
       hoverlabel: { bgcolor: c.ground, bordercolor: c.soft, font: { color: c.ink, size: 13 }, align: "left" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: c.soft, activecolor: c.ink },
-      xaxis: { ...axis, title: { text: esc(state.device === ALL ? "latency in ms" : short(d.measure, 60)), standoff: 6 }, type: state.scale, range: range.x, ...(state.scale === "log" ? { dtick: narrow || range.x && range.x[1] - range.x[0] > 1.5 ? "D2" : "D1", ticklabeloverflow: "hide past domain" } : {}) },
+      xaxis: { ...axis, title: { text: esc(state.device === ALL ? "latency in ms" : short(d.measure, 60)), standoff: 6 }, type: state.scale, range: range.x || undefined, ...(state.scale === "log" ? { dtick: narrow || range.x && range.x[1] - range.x[0] > 1.5 ? "D2" : "D1", ticklabeloverflow: "hide past domain" } : {}) },
       yaxis: { ...axis, title: { text: "accuracy", standoff: 8 }, tickformat: ".1~%", range: range.y },
       shapes: shapes(new Set(data.models.filter(isOutside).map((m) => m.id))), annotations: annotations(), uirevision: `${state.device} ${state.scale}`,
     };
@@ -341,7 +341,7 @@
       const full = gd._fullData[i];
       for (const path of gd.querySelectorAll(`.scatterlayer .trace${full.uid} .points path`)) path.style.opacity = trace.marker.opacity[path.__data__.i];
     });
-    Plotly.relayout(gd, { shapes: shapes(outside) });
+    if (gd.data.length) Plotly.relayout(gd, { shapes: shapes(outside) });
   }
   function mark(kind, colour) {
     const at = { fill: "none", stroke: colour, "stroke-width": 2 };
@@ -443,6 +443,7 @@
     }
     requestAnimationFrame(() => setTimeout(() => { // the panel is painted first; then the chart takes what is left
       const gd = $("chart");
+      if (!gd.data.length) return; // plotly lays nothing out where there is nothing to draw
       Plotly.relayout(gd, { annotations: annotations() });
       if (Math.abs(gd.clientWidth - gd._fullLayout.width) > 1) Plotly.Plots.resize(gd);
     }));

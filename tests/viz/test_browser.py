@@ -56,8 +56,8 @@ class Shown:
         """Of the drawn chart, `gd`."""
         return self.page.evaluate(f"(() => {{ const gd = document.getElementById('chart'); return {expression}; }})()")
 
-    def place_of(self, model_id: str) -> tuple[float, float]:
-        """Where a model's point is on the screen."""
+    def place_of(self, model_id: str | int) -> tuple[float, float]:
+        """Where the point of a model, or of the candidate of a number, is on the screen."""
         found = self.page.evaluate(
             """(id) => { const gd = document.getElementById('chart'); gd.scrollIntoView({block: 'center'});
             const box = gd.getBoundingClientRect(), {xaxis, yaxis} = gd._fullLayout;
@@ -360,6 +360,22 @@ def test_fronts_of_no_model_and_of_one(show: Any, tmp_path: Path) -> None:
         assert words in shown.text("body")
         assert len(rows(shown)) == n
         assert shown.errors == []
+
+
+def test_a_search_that_has_no_model_yet_shows_its_candidates(show: Any, tmp_path: Path) -> None:
+    write_json(tmp_path / "front.json", replace(example_front(("cpu",)), models=()).to_json())
+    rows_ = [{"id": f"c{i}", "latency_ms": 0.05 + i * 0.01, "accuracy": 0.5 + 0.01 * i} for i in range(20)]
+    (tmp_path / "trials.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows_))
+    shown = show(write_report(tmp_path))
+    assert "Dots are searched candidates" in shown.text("#notices")
+    assert shown.chart("gd.data.map(t => [t.name, t.x.length])")[1:] == [["searched, not dominated", 20], ["front", 20]]
+    assert "front so far" in shown.text("#legend")
+    shown.page.fill("#limit-latency", "60")
+    shown.until("document.getElementById('chart').layout.shapes.some(s => s.name === 'veil')")
+    shown.page.mouse.click(*shown.place_of(0))  # candidates are told apart by their numbers
+    shown.page.wait_for_selector(".panel")
+    assert "Searched candidate c0" in shown.text(".panel h2")
+    assert shown.errors == []
 
 
 def test_ten_thousand_models(show: Any, tmp_path: Path) -> None:
