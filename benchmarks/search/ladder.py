@@ -29,8 +29,8 @@ from tables import NasBench201
 
 from hwnas.core.architecture import Architecture
 from hwnas.core.candidate import Candidate
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.ladder import GROUP, PROMOTED_SHARE, best_of_neighbours
-from hwnas.search.study import Evaluated
 
 EARLY, WHOLE = 12, 200  # epochs
 

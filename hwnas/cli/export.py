@@ -23,8 +23,8 @@ def export(
 ) -> None:
     """Copy a finished model to deploy it.
 
-    The folder gets the model file and its manifest, and of several formats a folder for each; the copy is checked
-    against the SHA-256 of the front.
+    The folder gets the model file, its manifest, labels and a card, for ONNX also predict.py, which needs numpy and
+    ONNX Runtime alone; and of several formats a folder for each. The copy is checked against the SHA-256 of the front.
     """
     from hwnas.export.copy import copy_model
     from hwnas.store import read_front

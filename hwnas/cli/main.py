@@ -24,6 +24,7 @@ from hwnas.cli.search import search
 from hwnas.cli.spaces import spaces
 from hwnas.cli.tasks import tasks
 from hwnas.cli.verify import verify
+from hwnas.cli.watch import watch
 from hwnas.cli.worker import worker
 from hwnas.errors import HwnasError
 
@@ -99,7 +100,7 @@ def hwnas(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(search, worker, front, report, pick, export, verify, measure, calibrate, predict),
+    *(search, worker, watch, front, report, pick, export, verify, measure, calibrate, predict),
     *(devices, spaces, tasks, runtimes, doctor),
 )
 for command in COMMANDS:

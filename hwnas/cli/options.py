@@ -10,7 +10,10 @@ import typer
 if TYPE_CHECKING:
     from hwnas.core.front import Front
 
-__all__ = ["AsJson", "Data", "EachFront", "FrontDevice", "Host", "Run", "Seed", "TaskName", "front_device"]
+__all__ = [
+    *("AsJson", "Data", "EachFront", "FrontDevice", "Host", "MaxLatency", "MaxSize", "MinAccuracy"),
+    *("Run", "Seed", "TaskName", "front_device"),
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON and nothing else.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `hwnas search` named it.")]
@@ -21,6 +24,9 @@ EachFront = Annotated[
     str | None, typer.Option("--device", metavar="D", help="One device of the front; all, if not given.")
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="Where ssh finds it, or adb:SERIAL.")]
+MaxLatency = Annotated[float | None, typer.Option(metavar="MS", help="Limit of the latency in ms.")]
+MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Limit of the file's size in MB.")]
+MinAccuracy = Annotated[float | None, typer.Option(metavar="A", help="Least accuracy, from 0 to 1.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Seed of every random choice.")]
 TaskName = Annotated[str, typer.Option("--task", metavar="T", help="Task; see `hwnas tasks`.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder or file with the task's data.")]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from hwnas.cli.options import AsJson, FrontDevice, Run, front_device
+from hwnas.cli.options import AsJson, FrontDevice, MaxLatency, MaxSize, MinAccuracy, Run, front_device
 from hwnas.cli.output import print_json
 
 __all__ = ["pick"]
@@ -14,21 +12,26 @@ __all__ = ["pick"]
 
 def pick(
     run: Run,
-    max_latency: Annotated[float | None, typer.Option(metavar="MS", help="Latency limit in ms.")] = None,
+    max_latency: MaxLatency = None,
+    max_size: MaxSize = None,
+    min_accuracy: MinAccuracy = None,
     device: FrontDevice = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which model to take, and why.
+    """Say which model to take, why this one, and what its neighbours on the front would gain and lose.
 
-    Without a limit the knee of the front; with one, the most accurate model within it.
+    Without a limit the knee of the front; else the most accurate model within the limits (with a least accuracy and no
+    limit of the latency, the fastest).
     """
     from hwnas.store import read_front
-    from hwnas.viz.page import export_command
+    from hwnas.viz.commands import export_command
+    from hwnas.viz.table import Limits, neighbours
     from hwnas.viz.table import pick as choose
-    from hwnas.viz.text import latency_words, percent
+    from hwnas.viz.text import latency_words, percent, size
 
     found = read_front(run)
-    chosen = choose(found, device=front_device(found, device), max_latency_ms=max_latency)
+    limits = Limits(max_latency_ms=max_latency, max_size_mb=max_size, min_accuracy=min_accuracy)
+    chosen = choose(found, device=front_device(found, device), limits=limits)
     row = chosen.row
     command = export_command(run, row.id, list(row.artifacts))
     if as_json:
@@ -37,6 +40,9 @@ def pick(
     typer.echo(f"{row.id}: {chosen.why}")
     typer.echo(f"accuracy {percent(row.accuracy)} ({row.split}, n = {row.n}, {row.accuracy_source})")
     typer.echo(f"latency {latency_words(row.latency)}")
+    typer.echo(f"size {size(row.size_bytes)}, {row.precision}")
     for remark in row.remarks:
         typer.echo(f"note: {remark}")
+    for words in neighbours(found, chosen):
+        typer.echo(f"instead: {words}")
     typer.echo(f"export: {command}")

@@ -18,7 +18,8 @@ def report(
         Path | None, typer.Option(metavar="FILE", help="HTML file; report.html in the run folder, if not given.")
     ] = None,
 ) -> None:
-    """Write the front as one offline HTML page."""
-    from hwnas.viz.report import write_report
+    """Write a run as one HTML page that works offline: its front, or what a search has found so far."""
+    from hwnas.search.state import RunReader, page_of
+    from hwnas.viz.report import save_report
 
-    typer.echo(write_report(run, out))
+    typer.echo(save_report(page_of(RunReader(run).look()), run, out))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.core.architecture import Architecture, Value
+from hwnas.core.candidate import Candidate
 from hwnas.core.task import TaskLike
 from hwnas.errors import ConfigError, InvalidArchitectureError
 
@@ -84,6 +85,10 @@ class SearchSpace:
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose channels can be pruned; none in a plain space."""
+        return ()
+
+    def segment_names(self, candidate: Candidate, *, multiple: int = 8) -> tuple[str, ...]:
+        """For each segment of a candidate's operations, the name of its stage; none in a plain space."""
         return ()
 
     def for_task(self, task: TaskLike) -> SearchSpace:

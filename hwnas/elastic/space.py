@@ -133,6 +133,11 @@ class ElasticSpace(SearchSpace):
         self.check(candidate.architecture)
         return self._outline.operations(dict(candidate.architecture.choices), candidate.compression, multiple)
 
+    def segment_names(self, candidate: Candidate, *, multiple: int = 8) -> tuple[str, ...]:
+        """For each segment of `operations`, the name of its stage."""
+        values = dict(candidate.architecture.choices)
+        return self._outline.segment_names(values, candidate.compression, multiple)
+
     def _build_fresh(self, architecture: Architecture, task: TaskLike) -> nn.Module:
         bound = self.for_task(task)
         bound.check(architecture)

@@ -57,10 +57,20 @@ class Supernet(nn.Module):
 
     def operations(self, values: Values, plan: CompressionPlan, multiple: int) -> OpList:
         """Operations of an architecture under a plan; the segments of equal blocks are shared."""
+        parts = [part for _, parts in self._walk(values, plan, multiple) for part in parts]
+        return OpList(parts).at(plan.precision)
+
+    def segment_names(self, values: Values, plan: CompressionPlan, multiple: int) -> tuple[str, ...]:
+        """For each segment of `operations`, the name of the stage or the part of the network that it belongs to."""
+        return tuple(_name_of(block) for block, parts in self._walk(values, plan, multiple) for _ in parts)
+
+    def _walk(
+        self, values: Values, plan: CompressionPlan, multiple: int
+    ) -> Iterator[tuple[ElasticBlock, tuple[Segment, ...]]]:
+        """Each active block with the segments that it becomes."""
         self._check_stages(plan)
         ratios = dict(plan.prune)
         channels, shape = self.input_shape[0], self.input_shape
-        segments: list[Segment] = []
         for number, block in enumerate(self._blocks()):
             if not block.is_active(values):
                 continue
@@ -72,8 +82,7 @@ class Supernet(nn.Module):
                 parts, shape = spec_segments(spec, shape)
                 found = self._walked[key] = (parts, spec.out_channels, shape)
             parts, channels, shape = found
-            segments += parts
-        return OpList(segments).at(plan.precision)
+            yield block, parts
 
     def used_labels(self, values: Values) -> set[str]:
         """Labels that the active blocks of an architecture read."""
@@ -129,3 +138,10 @@ class Supernet(nn.Module):
     def _check_stages(self, plan: CompressionPlan) -> None:
         if unknown := [stage for stage, _ in plan.prune if stage not in self.stages]:
             raise InvalidArchitectureError(f"no prunable stages {unknown}; allowed: {', '.join(self.stages) or 'none'}")
+
+
+def _name_of(block: ElasticBlock) -> str:
+    """Its stage; else what its choices are called by, or what kind of block it is."""
+    if block.stage or not block.labels:
+        return block.stage or type(block).__name__.removeprefix("Elastic").lower()
+    return block.labels[0].partition(".")[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, Runtime
@@ -20,10 +22,12 @@ __all__ = [
     "MANIFEST",
     "SCHEMA",
     "artifacts_of",
+    "by_class",
     "calibration_samples",
     "evaluate_file",
     "export_bundle",
     "facts_for",
+    "right_answers",
 ]
 
 SCHEMA = 1
@@ -118,6 +122,7 @@ def _metadata(candidate: Candidate, task: Task, precision: str) -> dict[str, str
         "hwnas.task": task.name,
         "hwnas.precision": precision,
         "hwnas.classes": ", ".join(task.class_names),
+        "hwnas.preprocessing": json.dumps(task.preprocessing.to_json()),
     }
 
 
@@ -192,10 +197,23 @@ def evaluate_file(path: Path, runtime: Runtime, split: Split, preprocessing: Pre
     Raises:
         RuntimeExportError: the file cannot be loaded or run.
     """
+    return float(right_answers(path, runtime, split, preprocessing, threads).mean())
+
+
+def by_class(right: NDArray[np.bool_], labels: NDArray[np.int64], n_classes: int) -> dict[str, list[int]]:
+    """How many samples each class has, and how many of them were right, in the order of the classes."""
+    n = np.bincount(labels, minlength=n_classes)
+    return {"n": n.tolist(), "right": np.bincount(labels[right], minlength=n_classes).tolist()}
+
+
+def right_answers(
+    path: Path, runtime: Runtime, split: Split, preprocessing: Preprocessing, threads: int
+) -> NDArray[np.bool_]:
+    """For each sample of `split`, whether a model file gives its label; see `evaluate_file`."""
     session = runtime.load(path, threads=threads)
     step = max(1, _BATCH_ELEMENTS // max(1, int(np.prod(split.inputs.shape[1:]))))
-    right = 0
+    right = np.empty(len(split), dtype=bool)
     for start in range(0, len(split), step):
         logits = session.run(preprocessing(split.inputs[start : start + step]))
-        right += int((logits.argmax(axis=1) == split.labels[start : start + step]).sum())
-    return right / len(split)
+        right[start : start + step] = logits.argmax(axis=1) == split.labels[start : start + step]
+    return right

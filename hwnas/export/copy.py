@@ -8,6 +8,7 @@ from typing import Any
 
 from hwnas.errors import ConfigError, RunFolderError, nearest
 from hwnas.export.bundle import MANIFEST, SCHEMA
+from hwnas.export.companions import write_companions
 from hwnas.export.verify import verify_file
 from hwnas.store import inside, read_json, write_json
 
@@ -20,7 +21,7 @@ def model_ids(run: Path) -> list[str]:
 
 
 def copy_model(run: Path, model_id: str, *, format: str | None, to: Path) -> dict[str, Any]:
-    """Copy a model file and its manifest to `to`, and check the copy.
+    """Copy a model file and its manifest to `to`, check the copy, and add what makes it useful without hwnas.
 
     Args:
         run: a run folder with models/<id>/manifest.json.
@@ -61,6 +62,7 @@ def copy_model(run: Path, model_id: str, *, format: str | None, to: Path) -> dic
     verify_file(target, promised)
     manifest["artifact"] = artifact | {"path": target.name}
     write_json(to / MANIFEST, manifest)
+    write_companions(to, manifest)
     return manifest
 
 

@@ -21,10 +21,10 @@ from hwnas.core.runtime import Runtime
 from hwnas.core.task import Split, Task
 from hwnas.elastic.data import batch_for, batches, device_of
 from hwnas.errors import RunFolderError, SchemaError
-from hwnas.export.bundle import MANIFEST, SCHEMA, artifacts_of, evaluate_file, export_bundle
+from hwnas.export.bundle import MANIFEST, SCHEMA, artifacts_of, by_class, export_bundle, right_answers
 from hwnas.export.verify import verify_file
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.loop import costs_of
-from hwnas.search.study import Evaluated
 from hwnas.store import inside, read_json
 
 __all__ = ["Finished", "Finisher", "NetworkSource", "finishing_order"]
@@ -246,12 +246,15 @@ class Finisher:
         )
 
     def _accuracies(self, path: Path, runtime: Runtime, precision: str, start: float) -> dict[str, Any]:
-        """Accuracy of the file on both splits, as blocks of the manifest."""
-        found = {}
+        """Accuracy of the file on both splits, as blocks of the manifest; of the test split also by class."""
+        found: dict[str, Any] = {}
         for name, split in (("validation", self.task.validation), ("test", self.task.test)):
-            value = evaluate_file(path, runtime, split, self.task.preprocessing, 1)
+            right = right_answers(path, runtime, split, self.task.preprocessing, 1)
             seconds = time.monotonic() - start
+            value = float(right.mean())
             found[name] = Evaluation(value, len(split), name, precision, "deployed-file", seconds).to_json()
+            if name == "test":
+                found["test_by_class"] = by_class(right, split.labels, self.task.n_outputs)
         return found
 
     def _finished(self, candidate: Candidate, manifest: dict[str, Any]) -> Finished:

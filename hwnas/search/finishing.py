@@ -10,12 +10,12 @@ from hwnas.core.candidate import Candidate
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import HwnasError, RuntimeExportError, TrainingError
 from hwnas.search.effort import Clock, Effort, finish_epochs, finish_factors, finish_seconds, finish_shrink
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource
 from hwnas.search.frontier import still_wanted
 from hwnas.search.joint import JointSpace
 from hwnas.search.pool import InTurn, Pool
-from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
 
 __all__ = ["LEAST_FINISHED", "FinishJob", "Finishing", "make_finisher"]

@@ -17,10 +17,10 @@ from hwnas.export.bundle import artifacts_of, facts_for
 from hwnas.measure.board import reached
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.search.budget import Budget
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished
 from hwnas.search.setup import THREADS, Setup
-from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
 
 __all__ = ["assemble", "measure_finished", "still_wanted"]

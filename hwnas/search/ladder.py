@@ -19,9 +19,9 @@ from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation, Evaluator
 from hwnas.errors import HwnasError, TrainingError
 from hwnas.search.effort import Clock
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.events import Listener
 from hwnas.search.pool import InTurn, Pool
-from hwnas.search.study import Evaluated
 from hwnas.store import write_atomic
 
 __all__ = ["GROUP", "LADDER", "PROMOTED_SHARE", "Ladder", "Rung", "best_of_neighbours"]

@@ -15,9 +15,10 @@ from hwnas.core.evaluation import Evaluation, Evaluator
 from hwnas.core.pareto import hypervolume_within, is_non_dominated
 from hwnas.errors import HwnasError, TrainingError
 from hwnas.search.budget import Budget
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.events import Listener
 from hwnas.search.pool import InTurn, Pool
-from hwnas.search.study import Evaluated, Proposal, SearchStudy
+from hwnas.search.study import Proposal, SearchStudy
 
 __all__ = ["LEAST_EVALUATED", "FrontTracker", "Loop"]
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from hwnas.core.front import Front
 from hwnas.core.measurement import MEASUREMENTS, Measurement, latest_measurements, measurement_lines
@@ -21,17 +19,17 @@ from hwnas.search.actors import Actors
 from hwnas.search.config import SearchConfig
 from hwnas.search.describe import Describer
 from hwnas.search.effort import Clock, Effort, closer_share, search_share
+from hwnas.search.evaluated import Evaluated, write_trials
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
 from hwnas.search.finishing import Finishing, make_finisher
 from hwnas.search.frontier import assemble, measure_finished
 from hwnas.search.ladder import Ladder
 from hwnas.search.loop import Loop
-from hwnas.search.per_device import folder_of, write_each
+from hwnas.search.per_device import folder_of
 from hwnas.search.result import SearchResult
 from hwnas.search.roundlog import RoundLog
 from hwnas.search.setup import PREDICTORS, THREADS, Setup
-from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
 from hwnas.store import write_atomic, write_json
 
@@ -106,7 +104,7 @@ class Rounds:
     def _round(self, number: int, finisher: Finisher, records: Sequence[Evaluated], wanted: int) -> Front:
         closer_s = self.clock.share(closer_share(self.targets.first.space))
         records = self._ladder.climb(records, Clock.starting_now(closer_s))
-        _write_trials(self.folder, records)
+        write_trials(self.folder, records)
         earlier = self._done_before(number, finisher, records)
         finished, self._latest = earlier or self._finished_now(finisher, records, wanted)
         self._finished += finished
@@ -266,18 +264,3 @@ def _measured_before(folder: Path) -> ByDevice:
 
 def _together(before: ByDevice, later: ByDevice) -> ByDevice:
     return {device: before.get(device, {}) | later.get(device, {}) for device in {**before, **later}}
-
-
-def _write_trials(folder: Path, records: Sequence[Evaluated]) -> None:
-    """What the report draws behind the front; the study itself stays in the journal."""
-    rows: list[dict[str, Any]] = [
-        {
-            "id": record.candidate.id,
-            "latency_ms": write_each(record.latency_ms),
-            "accuracy": record.accuracy,
-            "in_domain": write_each(record.in_domain),
-        }
-        for record in records
-        if record.accuracy is not None
-    ]
-    write_atomic(folder / "trials.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -20,6 +20,7 @@ from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Clock, Effort, plan_effort, search_share
 from hwnas.search.evaluators import make_evaluators, weight_bits
 from hwnas.search.events import Listener, Silent
+from hwnas.search.live import Live
 from hwnas.search.loop import FrontTracker, Loop
 from hwnas.search.result import SearchResult
 from hwnas.search.rounds import Rounds
@@ -49,17 +50,17 @@ def run_search(
     Raises:
         HwnasError: whatever is wrong with the settings, the data or the device, in one line.
     """
-    listener = listener or Silent()
+    live = Live(listener or Silent())
     try:
-        return _Run(config, listener, space, task).run()
+        return _Run(config, live, space, task).run()
     finally:
-        listener.done()
+        live.done()
 
 
 @dataclass
 class _Run:
     config: SearchConfig
-    listener: Listener
+    listener: Live
     given_space: SearchSpace | None
     given_task: Task | None
 
@@ -88,6 +89,7 @@ class _Run:
             if folder.is_finished and self._has_all_trials(folder, targets):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
                 return _finished(folder)
+            self.listener.begin(folder.path, targets.first.task.name, targets.first.space.name, self.config.seed)
             for line in _opening(targets, predictors, folder.path):
                 self.listener.note(line)
             front = self._search(folder, targets, budget, clock, cluster)
@@ -112,6 +114,7 @@ class _Run:
             with threads_for(effort.batch_macs):
                 evaluator, source = make_evaluators(folder, targets, effort, self.listener)
             reference = reference_of(budget)
+            self.listener.follow(study, reference)
             share_s = clock.share(search_share(first.space))
             wanted = self.config.trials_wanted
             study.publish(**Invitation.of(effort, weight_bits(targets), wanted, share_s).to_json())

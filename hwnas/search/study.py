@@ -28,41 +28,21 @@ from hwnas.core.evaluation import Evaluation
 from hwnas.core.predictor import Prediction
 from hwnas.errors import ConfigError, HwnasError, RunFolderError, StorageError
 from hwnas.search.claims import CONNECTION, Alone, Claims
+from hwnas.search.evaluated import Evaluated, evaluated_of
 from hwnas.search.joint import JointSpace
 from hwnas.search.journal import created_trials, open_journal
-from hwnas.search.per_device import read_each, write_each
+from hwnas.search.per_device import write_each
 from hwnas.search.rdb import ProposalStorage
 from hwnas.search.sampler import Describe, HypervolumeSampler
 from hwnas.search.storage import first_line, for_optuna, hidden, is_postgresql, unusable
 
-__all__ = ["Evaluated", "Proposal", "SearchStudy"]
+__all__ = ["Proposal", "SearchStudy"]
 
 NAME = "hwnas"
 _PROMISED = ("latency_ms", "low_ms", "high_ms", "in_domain", "predictor")  # of a prediction, what a trial keeps
 _MARK = "hwnas.search"  # what the study belongs to
 _STATE = "hwnas.state"  # what the searching process tells its workers
 PAUSE_S = 0.5  # between two looks at what others evaluate, when there is nothing else to do
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """A finished trial.
-
-    Attributes:
-        number: of the Optuna trial.
-        candidate: what was evaluated.
-        latency_ms: predicted, for each device.
-        in_domain: whether the predictor of each device knows networks like it.
-        accuracy: fraction 0-1 on the validation split; None if the evaluation failed.
-        failure: why it failed; None if it did not.
-    """
-
-    number: int
-    candidate: Candidate
-    latency_ms: Mapping[str, float]
-    in_domain: Mapping[str, bool]
-    accuracy: float | None
-    failure: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +214,7 @@ class SearchStudy:
     def _take_in(self, trials: Iterable[FrozenTrial]) -> None:
         """Remember what is finished and not known yet."""
         for trial in trials:
-            if trial.number not in self._numbers and (record := self._record(trial)) is not None:
+            if trial.number not in self._numbers and (record := evaluated_of(trial, self.devices)) is not None:
                 self._remember(record)
 
     def _remember(self, record: Evaluated) -> None:
@@ -307,15 +287,6 @@ class SearchStudy:
         """Give back what this process has claimed."""
         self.claims.close()
 
-    def _record(self, trial: FrozenTrial) -> Evaluated | None:
-        raw = trial.user_attrs.get("hwnas")
-        if not trial.state.is_finished() or raw is None:
-            return None
-        candidate = Candidate.from_json(raw)
-        accuracy = trial.values[-1] if trial.state == TrialState.COMPLETE else None
-        latency_ms, in_domain = (read_each(raw[name], self.devices) for name in ("latency_ms", "in_domain"))
-        return Evaluated(trial.number, candidate, latency_ms, in_domain, accuracy, trial.user_attrs.get("failure"))
-
     @property
     def running(self) -> set[Candidate]:
         """Candidates that are being evaluated, by other processes and here."""
@@ -378,7 +349,8 @@ class SearchStudy:
         self.claims.release(proposal.trial_id)
         self._begun.pop(proposal.trial_id, None)
         accuracy, failure = (None, result) if isinstance(result, str) else (result.accuracy, None)
-        record = Evaluated(proposal.number, proposal.candidate, latency_ms, in_domain, accuracy, failure)
+        at = (proposal.number, proposal.candidate, latency_ms, in_domain, accuracy, failure)
+        record = Evaluated(*at, finished_s=time.time())
         self._remember(record)
         return record
 

@@ -12,7 +12,7 @@ from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry
 from hwnas.core.pareto import is_non_dominated, knee
 from hwnas.errors import ConfigError, InfeasibleBudgetError
 
-__all__ = ["FrontRow", "Pick", "every_front", "front_rows", "pick"]
+__all__ = ["FrontRow", "Limits", "Pick", "every_front", "front_rows", "neighbours", "pick"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +120,54 @@ def _row(model: FrontModel, device: str, *, is_knee: bool, front_of: tuple[str, 
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a model may cost and must reach; None: anything.
+
+    Attributes:
+        max_latency_ms: on the device; of the measured value if there is one, else the predicted one.
+        max_size_mb: of the model's file, in 1e6 bytes; a model whose size is not known is over it.
+        min_accuracy: fraction 0-1.
+    Raises:
+        ConfigError: a limit is not a number above 0, or the accuracy is above 1.
+    """
+
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        for word, unit, value in (("latency", "ms", self.max_latency_ms), ("size", "MB", self.max_size_mb)):
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"the {word} limit must be a number of {unit} above 0, got {value:g}")
+        if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
+            raise ConfigError(
+                f"the least accuracy must be a fraction from 0 to 1, such as 0.97, got {self.min_accuracy:g}"
+            )
+
+    def __bool__(self) -> bool:
+        return (self.max_latency_ms, self.max_size_mb, self.min_accuracy) != (None, None, None)
+
+    def hold(self, row: FrontRow) -> bool:
+        """Whether a model keeps all of them."""
+        size_mb = math.inf if row.size_bytes is None else row.size_bytes / 1e6
+        return (
+            (self.max_latency_ms is None or row.latency_ms <= self.max_latency_ms)
+            and (self.max_size_mb is None or size_mb <= self.max_size_mb)
+            and (self.min_accuracy is None or row.accuracy >= self.min_accuracy)
+        )
+
+    @property
+    def words(self) -> str:
+        """Such as "within 2 ms and 1 MB with an accuracy of at least 97 %"."""
+        costs = ((self.max_latency_ms, "ms"), (self.max_size_mb, "MB"))
+        upper = [f"{value:g} {unit}" for value, unit in costs if value is not None]
+        parts = [f"within {' and '.join(upper)}"] if upper else []
+        if self.min_accuracy is not None:
+            parts.append(f"with an accuracy of at least {self.min_accuracy * 100:g} %")
+        return " ".join(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Pick:
     """The model to take and one sentence that says why."""
@@ -129,47 +177,93 @@ class Pick:
     why: str
 
 
-def pick(front: Front, *, device: str | None = None, max_latency_ms: float | None = None) -> Pick:
-    """Choose a model: the most accurate one within the limit; without a limit the knee, else the most accurate.
+def pick(front: Front, *, device: str | None = None, limits: Limits | None = None) -> Pick:
+    """Choose a model: the knee, if there are no limits; else the best that keeps them.
 
-    The latency compared is the measured one if there is one, else the predicted one. Of equally accurate models the
-    faster is taken.
+    The best is the most accurate one; the fastest, if a least accuracy is asked for and no latency. Ties: the faster.
 
     Raises:
-        ConfigError: the front is empty, was not searched for that device, or the limit is not above 0.
-        InfeasibleBudgetError: no model is within the limit; the message names the fastest.
+        ConfigError: the front is empty, or was not searched for that device.
+        InfeasibleBudgetError: no model keeps the limits; the message says how near the front comes.
     """
     device = front.device(device)
-    rows = front_rows(front, device)
-    if max_latency_ms is not None and not 0 < max_latency_ms < math.inf:
-        raise ConfigError(f"the latency limit must be a number of ms above 0, got {max_latency_ms:g}")
+    rows, limits = front_rows(front, device), limits or Limits()
     if not rows:
         raise ConfigError("the front has no models; search again with more --trials or a higher --max-latency")
-    if max_latency_ms is None:
-        return _pick_without_limit(rows, device)
-    within = [row for row in rows if row.latency_ms <= max_latency_ms]
+    if not limits:
+        return _pick_without_limits(rows, device)
+    within = [row for row in rows if limits.hold(row)]
     if not within:
-        raise InfeasibleBudgetError(
-            f"no model within {max_latency_ms:g} ms on {device}; the fastest, {rows[0].id}, has "
-            f"{rows[0].latency_ms:.4g} ms {rows[0].latency.source}; search again with --max-latency {max_latency_ms:g}"
-        )
-    best = max(within, key=lambda row: (row.accuracy, -row.latency_ms))
+        raise InfeasibleBudgetError(f"no model {limits.words} on {device}; {_nearest(rows, limits)}")
+    if limits.min_accuracy is not None and limits.max_latency_ms is None:
+        best, kind = min(within, key=lambda row: (row.latency_ms, -row.accuracy)), "fastest"
+    else:
+        best, kind = max(within, key=lambda row: (row.accuracy, -row.latency_ms)), "most accurate"
     why = (
-        f"the most accurate of {len(within)} within {max_latency_ms:g} ms on {device}: "
-        f"{best.latency_ms:.4g} ms {best.latency.source}"
+        f"the {kind} of {len(within)} {limits.words} on {device}: "
+        f"{best.latency_ms:.4g} ms {best.latency.source}, accuracy {best.accuracy * 100:.2f} %"
     )
-    if best.latency.measured is None and best.latency.high > max_latency_ms:
+    limit_ms = limits.max_latency_ms
+    if limit_ms is not None and best.latency.measured is None and best.latency.high > limit_ms:
         why += f"; the limit lies inside its interval (up to {best.latency.high:.4g} ms), measure before you rely on it"
     return Pick(best, device, why)
 
 
-def _pick_without_limit(rows: list[FrontRow], device: str) -> Pick:
+def _nearest(rows: list[FrontRow], limits: Limits) -> str:
+    """What each limit that is given can be at best, and what to do."""
+    found = []
+    if limits.max_latency_ms is not None:
+        found.append(f"the fastest, {rows[0].id}, has {rows[0].latency_ms:.4g} ms {rows[0].latency.source}")
+    sizes = [(row.size_bytes, row.id) for row in rows if row.size_bytes is not None]
+    if limits.max_size_mb is not None:
+        size, name = min(sizes, default=(0, ""))
+        found.append(f"the smallest, {name}, has {size / 1e6:.4g} MB" if sizes else "no size is known")
+    if limits.min_accuracy is not None:
+        best = max(rows, key=lambda row: row.accuracy)
+        found.append(f"the most accurate, {best.id}, has {best.accuracy * 100:.2f} %")
+    again = "search again"
+    if limits.max_latency_ms is not None:
+        again += f" with --max-latency {limits.max_latency_ms:g}"
+    elif limits.max_size_mb is not None:
+        again += f" with --max-size {limits.max_size_mb:g}"
+    return f"{', '.join(found)}; {again}, or loosen the limits"
+
+
+def _pick_without_limits(rows: list[FrontRow], device: str) -> Pick:
     for row in rows:
         if row.knee:
-            return Pick(
-                row,
-                device,
-                f"the knee of the front on {device}: faster models lose much accuracy, slower ones gain little",
-            )
+            return Pick(row, device, _knee_reason([r for r in rows if not r.dominated], row, device))
     best = max(rows, key=lambda row: (row.accuracy, -row.latency_ms))
-    return Pick(best, device, f"the most accurate on {device}; a front of {len(rows)} has no knee")
+    n = sum(not row.dominated for row in rows)
+    if n == 1:
+        return Pick(best, device, f"the most accurate on {device}, and no other is faster")
+    return Pick(best, device, f"the most accurate on {device}; a front of {n} has no knee")
+
+
+def _knee_reason(front: list[FrontRow], row: FrontRow, device: str) -> str:
+    """What the step to the knee gains, and what the step beyond it does."""
+    first, last = front[0], front[-1]
+    dearer, rest = row.latency_ms / first.latency_ms - 1, last.latency_ms / row.latency_ms - 1
+    return (
+        f"the knee of the front on {device}: {dearer * 100:.0f} % more latency than the fastest gains "
+        f"{(row.accuracy - first.accuracy) * 100:.2f} points of accuracy; another {rest * 100:.0f} %, up to the most "
+        f"accurate, {(last.accuracy - row.accuracy) * 100:.2f}"
+    )
+
+
+def neighbours(front: Front, chosen: Pick) -> list[str]:
+    """The next faster and the next more accurate model of the front, and what taking them would change, in words."""
+    row, rows = chosen.row, [r for r in front_rows(front, chosen.device) if not r.dominated and r.id != chosen.row.id]
+    faster = [r for r in rows if r.latency_ms < row.latency_ms]
+    better = [r for r in rows if r.accuracy > row.accuracy]
+    found = [max(faster, key=lambda r: r.latency_ms)] if faster else []
+    found += [min(better, key=lambda r: r.latency_ms)] if better else []
+    return [_instead(other, row) for other in found]
+
+
+def _instead(other: FrontRow, row: FrontRow) -> str:
+    slower = (other.latency_ms / row.latency_ms - 1) * 100
+    return (
+        f"{other.id} with {other.latency_ms:.3g} ms {other.latency.source} ({slower:+.0f} %) and "
+        f"{other.accuracy * 100:.2f} % ({(other.accuracy - row.accuracy) * 100:+.2f} points)"
+    )

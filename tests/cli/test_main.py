@@ -23,15 +23,16 @@ OPTIONS = {
         *("--max-memory", "--precision", "--seed", "--out", "--storage", "--cluster", "--resume"),
     ),
     "worker": ("RUN", "--storage", "--data"),
+    "watch": ("RUN", "--port", "--open", "--no-open"),
     "measure": ("--device", "--space", "--samples", "--host", "--out"),
     "calibrate": ("--device", "--measurements", "--sources"),
     "predict": (
         *("--device", "MODEL.onnx", "--space", "--architectures", "--precision", "--input-shape", "--breakdown"),
         *("--task", "--data", "--json"),
     ),
-    "front": ("RUN", "--json"),
+    "front": ("RUN", "--max-latency", "--max-size", "--min-accuracy", "--json"),
     "report": ("RUN", "--out"),
-    "pick": ("RUN", "--max-latency", "--json"),
+    "pick": ("RUN", "--max-latency", "--max-size", "--min-accuracy", "--json"),
     "export": ("RUN", "--model", "--format", "--to"),
     "verify": ("RUN", "--device", "--host", "--json"),
     "devices": ("--json",),
@@ -111,6 +112,12 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
         (["pick", "{run}", "--max-latency", "0.001"], ["no model within 0.001 ms", "fastest"]),
         (["pick", "{run}", "--max-latency", "nan"], ["above 0"]),
         (["pick", "{run}", "--max-latency", "-1"], ["above 0"]),
+        (["pick", "{run}", "--min-accuracy", "97"], ["a fraction from 0 to 1"]),
+        (["pick", "{run}", "--min-accuracy", "0.999"], ["at least 99.9 %", "the most accurate", "98.33 %"]),
+        (["pick", "{run}", "--max-size", "0.001"], ["no model within 0.001 MB", "the smallest", "0.0294 MB"]),
+        (["watch", "{tmp}/none"], ["no run folder"]),
+        (["watch", "{tmp}"], ["no front.json"]),
+        (["watch", "{tmp}/newer"], ["schema 2"]),
         (["export", "{run}", "--model", "zzz", "--to", "{tmp}/to"], ["no model 'zzz'", "known"]),
         (["report", "{run}", "--out", "{tmp}"], ["it is a folder"]),
         (["search", "--device", "cpu", "--time", "soon"], ["got 'soon'", "10m"]),
@@ -222,7 +229,9 @@ def test_front_as_table_and_as_json(run: Path) -> None:
     table = RUNNER.invoke(app, ["front", str(run)])
     assert table.exit_code == 0
     for model in example_front().models:
-        assert table.stdout.count(model.id) == 3  # a row for each device, and it is on both fronts
+        rows = [line for line in table.stdout.splitlines() if line.strip().startswith(model.id)]
+        assert len(rows) == 2  # one for each device
+    assert table.stdout.count(": the knee of the front on ") == 2
     assert "on both fronts, of cpu and jetson-nano: " in table.stdout
     assert all(
         word in table.stdout for word in ("knee", "out of domain", "unstable", "measured", "predicted", "hypervolume")
@@ -232,6 +241,19 @@ def test_front_as_table_and_as_json(run: Path) -> None:
     both = json.loads(RUNNER.invoke(app, ["front", str(run), "--json"]).stdout)
     assert [row["latency_source"] for row in both["devices"]["cpu"]] == ["measured"] * 8
     assert all(row["on_every_front"] and row["front_of"] == ["cpu", "jetson-nano"] for row in both["devices"]["cpu"])
+
+
+def test_front_says_what_is_outside_the_limits(run: Path) -> None:
+    limits = ["--device", "cpu", "--max-latency", "0.2", "--max-size", "0.1"]
+    table = RUNNER.invoke(app, ["front", str(run), *limits])
+    assert table.exit_code == 0
+    assert table.stdout.count("outside the limits") == 5
+    best = example_front().models[3].id
+    assert f"take {best}: the most accurate of 3 within 0.2 ms and 0.1 MB on cpu" in table.stdout
+    rows = json.loads(RUNNER.invoke(app, ["front", str(run), *limits, "--json"]).stdout)["devices"]["cpu"]
+    assert [row["within_limits"] for row in rows] == [True, True, False, True, False, False, False, False]
+    none = RUNNER.invoke(app, ["front", str(run), "--max-latency", "0.001"])
+    assert (none.exit_code, none.stdout.count("no model within 0.001 ms")) == (0, 2)
 
 
 def test_markup_in_names_is_only_text(tmp_path: Path) -> None:
@@ -256,6 +278,16 @@ def test_pick_says_why_and_how_to_export(run: Path) -> None:
     assert f"export: hwnas export {run} --model {best} --format onnx --to deploy/{best}" in found.stdout
     chosen = json.loads(RUNNER.invoke(app, ["pick", str(run), "--json"]).stdout)
     assert chosen["model"]["knee"] is True
+
+
+def test_pick_names_what_lies_beside_it(run: Path) -> None:
+    shown = RUNNER.invoke(app, ["pick", str(run), "--max-latency", "0.2"]).stdout.splitlines()
+    models = example_front().models
+    faster, better = (line for line in shown if line.startswith("instead: "))
+    assert faster.startswith(f"instead: {models[3].id} with 0.139 ms measured (-26 %) and 95.83 % (-0.84 points)")
+    assert better.startswith(f"instead: {models[5].id} with 0.262 ms measured (+39 %) and 97.22 % (+0.55 points)")
+    ends = RUNNER.invoke(app, ["pick", str(run), "--min-accuracy", "0.98"]).stdout
+    assert f"{models[6].id}: the fastest of 2 with an accuracy of at least 98 %" in ends
 
 
 def test_measure_refuses_a_device_that_is_elsewhere(tmp_path: Path) -> None:

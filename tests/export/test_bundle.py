@@ -12,7 +12,7 @@ from hwnas.core.runtime import ExportSpec
 from hwnas.core.task import Split, Task
 from hwnas.errors import ConfigError, RunFolderError, RuntimeExportError
 from hwnas.export import bundle
-from hwnas.export.bundle import calibration_samples, evaluate_file, export_bundle
+from hwnas.export.bundle import by_class, calibration_samples, evaluate_file, export_bundle, right_answers
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.store import read_json, sha256_of
 from hwnas.testing.networks import small_network
@@ -92,5 +92,16 @@ def test_accuracy_of_the_file_is_that_of_torch(
         answers = model(torch.from_numpy(task.preprocessing(task.test.inputs))).argmax(1).numpy()
     wanted = float((answers == task.test.labels).mean())
     assert evaluate_file(path, OnnxRuntime(), task.test, task.preprocessing, 1) == pytest.approx(wanted)
+    found = right_answers(path, OnnxRuntime(), task.test, task.preprocessing, 1)
+    counted = by_class(found, task.test.labels, task.n_outputs)
+    for label, (n, count) in enumerate(zip(counted["n"], counted["right"], strict=True)):
+        of_class = task.test.labels == label
+        assert (n, count) == (of_class.sum(), (answers[of_class] == label).sum())
+    assert sum(counted["right"]) / sum(counted["n"]) == pytest.approx(wanted)
     right = Split(task.test.inputs, answers.astype(np.int64))
     assert evaluate_file(path, OnnxRuntime(), right, task.preprocessing, 2) == 1.0
+
+
+def test_a_class_without_samples_counts_nothing() -> None:
+    counted = by_class(np.array([True, False, True]), np.array([0, 2, 2]), 4)
+    assert counted == {"n": [1, 0, 2, 0], "right": [1, 0, 1, 0]}

@@ -28,7 +28,9 @@ def test_a_copy_is_complete(run: Run, candidate: Candidate, tmp_path: Path) -> N
     assert model_ids(folder) == [candidate.id]
     to = tmp_path / "deploy" / "here"
     copied = copy_model(folder, candidate.id, format="onnx", to=to)
-    assert sorted(path.name for path in to.iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in to.iterdir()) == [
+        *("README.md", "labels.txt", "manifest.json", "model.onnx", "predict.py")
+    ]
     assert sha256_of(to / "model.onnx") == manifest["artifact"]["sha256"]
     assert copied == read_json(to / "manifest.json", schema=1)
     assert copied == manifest | {"artifact": manifest["artifact"] | {"path": "model.onnx"}}
@@ -141,7 +143,9 @@ def test_the_file_of_another_runtime_is_copied_with_what_is_said_of_it(
     (other,) = manifest["others"]
     for format, facts in (("onnx", manifest), ("pt2", other)):
         copied = copy_model(tmp_path, whole.id, format=format, to=tmp_path / format)
-        assert sorted(path.name for path in (tmp_path / format).iterdir()) == ["manifest.json", f"model.{format}"]
+        made = {path.name for path in (tmp_path / format).iterdir()}
+        assert made >= {"README.md", "labels.txt", "manifest.json", f"model.{format}"}
+        assert ("predict.py" in made) is (format == "onnx")
         assert sha256_of(tmp_path / format / f"model.{format}") == facts["artifact"]["sha256"]
         assert "others" not in copied
         assert copied["params"] == manifest["params"]

@@ -183,7 +183,8 @@ def test_the_command_exports_a_bundle_once(run: Path, tmp_path: Path) -> None:
     arguments = ["export", str(run), "--model", model, "--to", str(tmp_path / "to")]
     found = RUNNER.invoke(app, arguments)
     assert found.exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["manifest.json", "model.onnx"]
+    made = {path.name for path in (tmp_path / "to").iterdir()}
+    assert made == {"README.md", "labels.txt", "manifest.json", "model.onnx", "predict.py"}
     again = RUNNER.invoke(app, arguments)
     assert (again.exit_code, again.stderr.count("\n")) == (1, 1)
     wrong = RUNNER.invoke(app, [*arguments[:-1], str(tmp_path / "x"), "--format", "tflight"])

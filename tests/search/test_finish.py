@@ -21,9 +21,9 @@ from hwnas.export.bundle import artifacts_of
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.runtimes.torch_export import Torch
 from hwnas.search import finish
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.finish import Finisher, finishing_order
 from hwnas.search.loop import costs_of
-from hwnas.search.study import Evaluated
 from hwnas.store import sha256_of
 
 
@@ -106,6 +106,9 @@ def test_a_finished_model_is_a_file_that_does_what_is_said(source: Source, tmp_p
     assert sha256_of(path) == made.manifest["artifact"]["sha256"]
     assert path.stat().st_size == made.manifest["artifact"]["size_bytes"]
     assert (made.test.n, made.test.split, made.test.source) == (100, "test", "deployed-file")
+    counted = made.manifest["accuracy"]["test_by_class"]
+    assert counted["n"] == [int((source.task.test.labels == label).sum()) for label in range(10)]
+    assert sum(counted["right"]) / 100 == pytest.approx(made.test.accuracy)
     assert made.validation.split == "validation"
     assert deployed_accuracy(path, source.task) == pytest.approx(made.test.accuracy, abs=1e-12)
     assert made.manifest["fine_tuning"]["epochs"] == 2

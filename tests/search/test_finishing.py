@@ -14,10 +14,10 @@ from hwnas.core.task import Task
 from hwnas.errors import BuildError, RuntimeExportError
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Clock, plan_effort
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.finish import Finished
 from hwnas.search.finishing import Finishing, FinishJob
 from hwnas.search.frontier import still_wanted
-from hwnas.search.study import Evaluated
 
 
 @dataclass

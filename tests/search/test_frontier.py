@@ -17,11 +17,11 @@ from hwnas.core.task import Task
 from hwnas.export.bundle import facts_for
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.search.budget import Budget
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.finish import Finished
 from hwnas.search.frontier import assemble, measure_finished, still_wanted
 from hwnas.search.joint import JointSpace
 from hwnas.search.setup import Setup
-from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
 from hwnas.viz.table import front_rows
 

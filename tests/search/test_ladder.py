@@ -13,9 +13,9 @@ from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.errors import TrainingError
 from hwnas.search.effort import Clock
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.joint import JointSpace
 from hwnas.search.ladder import GROUP, LADDER, Ladder, best_of_neighbours
-from hwnas.search.study import Evaluated
 
 
 class Closer:

@@ -15,9 +15,10 @@ from hwnas.core.compression import CompressionPlan
 from hwnas.core.space import Choice, SearchSpace
 from hwnas.errors import BuildError, TrainingError
 from hwnas.search.budget import Budget
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.joint import JointSpace
 from hwnas.search.loop import LEAST_EVALUATED, FrontTracker, Loop
-from hwnas.search.study import Evaluated, SearchStudy
+from hwnas.search.study import SearchStudy
 
 Make = Callable[..., Any]
 

@@ -81,6 +81,9 @@ def test_a_search_from_end_to_end(
         check_model(model, result.run_dir, space, few)
         assert model.latency_ms == rows[model.id]["latency_ms"]
     assert "<html" in (result.run_dir / "report.html").read_text()[:500].lower()
+    told = json.loads((result.run_dir / "progress.json").read_text())
+    assert (told["task"], told["space"], told["evaluated"], told["phase"]) == ("digits", "plain", 5, None)
+    assert told["reference_point"] == {"jetson-nano": list(front.reference_point["jetson-nano"])}
 
 
 def check_model(model: Any, run_dir: Path, space: SearchSpace, task: Task) -> None:

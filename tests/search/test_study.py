@@ -13,9 +13,10 @@ from hwnas.core.predictor import Prediction
 from hwnas.core.space import SearchSpace
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.search.claims import Alone
+from hwnas.search.evaluated import Evaluated
 from hwnas.search.joint import JointSpace
 from hwnas.search.sampler import HypervolumeSampler
-from hwnas.search.study import Evaluated, SearchStudy
+from hwnas.search.study import SearchStudy
 
 MakeJoint = Callable[..., JointSpace]
 MakeStudy = Callable[..., SearchStudy]

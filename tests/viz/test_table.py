@@ -9,7 +9,7 @@ import pytest
 from hwnas.core.front import Front
 from hwnas.errors import ConfigError, InfeasibleBudgetError
 from hwnas.testing.front import example_front
-from hwnas.viz.table import front_rows, pick
+from hwnas.viz.table import Limits, front_rows, pick
 
 
 def with_models(front: Front, *indices: int) -> Front:
@@ -68,7 +68,12 @@ def test_an_empty_front_has_no_rows() -> None:
 def test_pick_without_a_limit_takes_the_knee() -> None:
     chosen = pick(example_front())
     assert chosen.row.knee
-    assert "knee" in chosen.why
+    rows = front_rows(example_front())
+    gain = (chosen.row.accuracy - rows[0].accuracy) * 100
+    rest = (rows[-1].accuracy - chosen.row.accuracy) * 100
+    assert "the knee of the front on cpu" in chosen.why
+    assert f"gains {gain:.2f} points" in chosen.why
+    assert chosen.why.endswith(f"up to the most accurate, {rest:.2f}")
 
 
 def test_pick_without_a_knee_takes_the_most_accurate() -> None:
@@ -79,7 +84,7 @@ def test_pick_without_a_knee_takes_the_most_accurate() -> None:
 def test_pick_takes_the_most_accurate_within_the_limit(limit: float) -> None:
     front = example_front()
     within = [model for model in front.models if model.latency_ms <= limit]
-    chosen = pick(front, max_latency_ms=limit)
+    chosen = pick(front, limits=Limits(max_latency_ms=limit))
     assert chosen.row.id == max(within, key=lambda model: model.accuracy).id
     assert "measured" in chosen.why
 
@@ -87,22 +92,63 @@ def test_pick_takes_the_most_accurate_within_the_limit(limit: float) -> None:
 def test_pick_warns_where_the_limit_lies_in_the_interval() -> None:
     front = example_front()
     entry = front.models[3].latency["jetson-nano"]
-    assert "measure before" in pick(front, device="jetson-nano", max_latency_ms=entry.predicted * 1.01).why
-    assert "measure before" not in pick(front, device="jetson-nano", max_latency_ms=entry.high * 1.01).why
+
+    def at(limit: float) -> str:
+        return pick(front, device="jetson-nano", limits=Limits(max_latency_ms=limit)).why
+
+    assert "measure before" in at(entry.predicted * 1.01)
+    assert "measure before" not in at(entry.high * 1.01)
 
 
 def test_pick_says_what_is_fastest_when_nothing_fits() -> None:
     front = example_front()
     with pytest.raises(InfeasibleBudgetError, match=front.models[0].id):
-        pick(front, max_latency_ms=0.01)
+        pick(front, limits=Limits(max_latency_ms=0.01))
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, math.nan, math.inf])
 def test_a_limit_is_a_positive_number(limit: float) -> None:
     with pytest.raises(ConfigError, match="above 0"):
-        pick(example_front(), max_latency_ms=limit)
+        Limits(max_latency_ms=limit)
 
 
 def test_pick_from_nothing() -> None:
     with pytest.raises(ConfigError, match="no models"):
         pick(with_models(example_front()))
+
+
+@pytest.mark.parametrize(
+    ("limits", "index", "words"),
+    [
+        ({"max_size_mb": 0.1}, 3, "the most accurate of 3 within 0.1 MB"),
+        ({"min_accuracy": 0.95}, 3, "the fastest of 5 with an accuracy of at least 95 %"),
+        ({"min_accuracy": 0.9, "max_latency_ms": 0.2}, 4, "the most accurate of 4 within 0.2 ms with an accuracy"),
+        ({"min_accuracy": 0.9, "max_size_mb": 0.1}, 1, "the fastest of 2 within 0.1 MB"),
+    ],
+)
+def test_pick_within_limits_of_every_kind(limits: dict[str, float], index: int, words: str) -> None:
+    chosen = pick(example_front(), limits=Limits(**limits))
+    assert chosen.row.id == example_front().models[index].id
+    assert chosen.why.startswith(words)
+
+
+def test_a_size_that_is_not_known_keeps_no_limit() -> None:
+    front = example_front()
+    unknown = replace(front, models=tuple(replace(model, size_bytes=None) for model in front.models))
+    with pytest.raises(InfeasibleBudgetError, match="no size is known"):
+        pick(unknown, limits=Limits(max_size_mb=100.0))
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [({"max_size_mb": 0.0}, "MB above 0"), ({"min_accuracy": 97.0}, "0 to 1"), ({"min_accuracy": math.nan}, "0 to 1")],
+)
+def test_a_limit_that_is_none_is_refused(limits: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Limits(**limits)
+
+
+def test_one_model_that_nothing_dominates_is_no_knee() -> None:
+    front = example_front()
+    worse = replace(front.models[1], accuracy_detail=replace(front.models[1].accuracy_detail, accuracy=0.5))
+    assert pick(replace(front, models=(front.models[0], worse))).why.endswith("no other is faster")
