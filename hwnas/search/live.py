@@ -30,7 +30,10 @@ class Followed(Protocol):
 
     devices: tuple[str, ...]
     evaluated: list[Evaluated]
-    running: set[Any]
+
+    @property
+    def running(self) -> set[Any]:
+        """What is being evaluated."""
 
 
 class Live:
