@@ -43,7 +43,7 @@ def test_a_search_ends_with_checked_models(task: str, tmp_path: Path, monkeypatc
     result = hwnas.search(device="cpu", task=task, data=data, time_s=60, n_front=3, out=tmp_path / "run")
     assert result.details.space == {"keywords": "ds-cnn", "text": "tiny-transformer"}[task]
     assert result.front
-    assert max(model.accuracy for model in result.front) > 0.8
+    assert max(model.accuracy for model in result.front) > 0.6
     for model in result.front:
         assert model.latency["cpu"].measured is not None
         manifest = json.loads((tmp_path / "run" / "models" / model.id / "manifest.json").read_text())
