@@ -148,7 +148,8 @@ def _to_tflite(model: Any, spec: ExportSpec, path: Path) -> None:
 def _scopes(model: Any) -> list[str]:
     """Patterns of the names that litert-torch gives to what modules compute that stay in fp32."""
     found = [(type(model.get_submodule(name)).__name__, name.rpartition(".")[2]) for name in kept_in_fp32(model)]
-    return [rf"\b{re.escape(f'{kind}_{name}')}[;/]" for kind, name in found]
+    # LiteRT has no layer norm: its variance and root would be rounded one by one.
+    return [rf"\b{re.escape(f'{kind}_{name}')}[;/]" for kind, name in found] + [r"\bLayerNorm_"]
 
 
 def _quantize(fp32: Path, done: Path, samples: InputArray, kept: list[str]) -> None:
