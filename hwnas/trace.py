@@ -29,6 +29,14 @@ _KINDS = {
     "mul": "elementwise",
     "div": "elementwise",
     "pow": "elementwise",
+    "log": "elementwise",
+    "exp": "elementwise",
+    "sqrt": "elementwise",
+    "neg": "elementwise",
+    "ne": "elementwise",
+    "eq": "elementwise",
+    "where": "elementwise",
+    "clamp_min": "elementwise",
     "clone": "layout",
     "relu": "activation",
     "hardtanh": "activation",
@@ -99,9 +107,18 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.counted: set[int] = set()  # a shared parameter counts once
         self.root = {key: key for key in self.parameters}  # a view of a parameter is that parameter
         self.weights = set(self.parameters) | {id(b) for b in module.buffers()}
+        self.fixed = {id(b): b.numel() for b in module.buffers()}  # filters that are not learned, say
         self.keep: list[Any] = []  # identities are only unique among living tensors
         self.records: list[tuple[Op, list[int], list[int]]] = []
         self.constants: set[int] = set()
+        self.within = 0  # modules that keep fp32, and are being run
+        for part in module.modules():
+            if getattr(part, "keeps_fp32", False):
+                part.register_forward_pre_hook(lambda *_: self._enter(1))
+                part.register_forward_hook(lambda *_: self._enter(-1))
+
+    def _enter(self, step: int) -> None:
+        self.within += step
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -120,6 +137,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         op = None if name in _FREE else self._operation(name, args, activations, tensors, outputs[0])
         op = op or Op("layout", (_unbatched(activations[0]),), _unbatched(outputs[0]), detail="view")
+        if self.within:
+            op = replace(op, fixed=True)
         self.records.append((op, [id(t) for t in activations], [id(t) for t in outputs]))
         return result
 
@@ -139,7 +158,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs, out = tuple(_unbatched(t) for t in activations), _unbatched(output)
         params = self._params(tensors)
         if name == "convolution":
-            return _convolution(args, inputs, out, params)
+            return _convolution(args, inputs, out, params + sum(self.fixed.get(id(t), 0) for t in tensors))
         if name in ("mm", "addmm", "bmm", "baddbmm", "linear", "matmul"):
             depth = int((args[1] if name in ("addmm", "baddbmm") else args[0]).shape[-1])
             kind = "linear" if any(id(t) in self.weights for t in tensors) else "matmul"
@@ -175,7 +194,9 @@ def _reach(records: list[tuple[Op, list[int], list[int]]], start: set[int], forw
     return hit
 
 
-def trace_block(module: nn.Module, input_shape: Sequence[int]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
+def trace_block(
+    module: nn.Module, input_shape: Sequence[int], *, dtype: str = "float32"
+) -> tuple[tuple[Op, ...], tuple[int, ...]]:
     """Operations of `module` in eval mode at batch 1, and the shape of its output (both without the batch).
 
     Views are left out; an operation that the output does not depend on, or that does not depend on the input, is
@@ -185,8 +206,9 @@ def trace_block(module: nn.Module, input_shape: Sequence[int]) -> tuple[tuple[Op
         BuildError: the module does not run on this shape, or does not give one tensor.
     """
     on_meta = all(tensor.is_meta for tensor in (*module.parameters(), *module.buffers()))
-    meta = (module if on_meta else copy.deepcopy(module).to("meta")).eval()
-    example = torch.empty((1, *input_shape), device="meta")
+    hooked = any(getattr(part, "keeps_fp32", False) for part in module.modules())
+    meta = (module if on_meta and not hooked else copy.deepcopy(module).to("meta")).eval()
+    example = torch.empty((1, *input_shape), dtype=getattr(torch, dtype), device="meta")
     recorder = _Recorder(meta)
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
@@ -208,16 +230,17 @@ def trace_block(module: nn.Module, input_shape: Sequence[int]) -> tuple[tuple[Op
     return tuple(ops), tuple(output.shape[1:])
 
 
-def trace_module(module: nn.Module, input_shape: Sequence[int]) -> OpList:
+def trace_module(module: nn.Module, input_shape: Sequence[int], *, dtype: str = "float32") -> OpList:
     """Operations of any torch module at batch 1.
 
     Args:
         module: takes `1 x input_shape`; it is copied, and left as it was.
         input_shape: without the batch.
+        dtype: of the input.
     Raises:
         BuildError: the module does not run on this shape, or does not give one tensor.
     """
-    return OpList.of(trace_block(module, input_shape)[0])
+    return OpList.of(trace_block(module, input_shape, dtype=dtype)[0])
 
 
 def operations(space: SearchSpace, candidate: Candidate, task: TaskLike, *, multiple: int = 8) -> OpList:
@@ -232,7 +255,7 @@ def operations(space: SearchSpace, candidate: Candidate, task: TaskLike, *, mult
     fast = getattr(space.for_task(task), "operations", None)
     if fast is not None:
         return cast(OpList, fast(candidate, multiple=multiple))
-    return _traced(space, candidate, TaskShape(task.input_shape, task.n_outputs)).at(candidate.compression.precision)
+    return _traced(space, candidate, TaskShape.of(task)).at(candidate.compression.precision)
 
 
 @lru_cache(maxsize=100_000)
@@ -240,7 +263,7 @@ def _traced(space: SearchSpace, candidate: Candidate, shape: TaskShape) -> OpLis
     with torch.device("meta"):
         module = checked_build(space, candidate, shape)
     try:
-        ops, out = trace_block(module, shape.input_shape)
+        ops, out = trace_block(module, shape.input_shape, dtype=shape.dtype)
     except BuildError as error:
         raise BuildError(f"space {space.name!r}, architecture {dict(candidate.architecture)}: {error}") from error
     if out != (shape.n_outputs,):

@@ -38,7 +38,7 @@ def blocks(task: TaskLike) -> Sequence[ElasticBlock]:
     Raises:
         ConfigError: the input is not a square of 8 to 224 pixels with 1 or 3 channels.
     """
-    channels, height, width = task.input_shape
+    channels, height, width = task.input_shape if len(task.input_shape) == 3 else (0, 0, 0)
     if channels not in (1, 3) or height != width or not 8 <= height <= 224:
         raise ConfigError(
             f"space 'mobilenet' takes 1 or 3 channels and squares of 8 to 224 pixels, got {task.input_shape}"

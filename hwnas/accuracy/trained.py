@@ -15,7 +15,7 @@ from hwnas.compress.quantize import simulate
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.space import SearchSpace
-from hwnas.core.task import Task
+from hwnas.core.task import Task, TaskShape
 from hwnas.elastic.data import accuracy, normalised
 from hwnas.errors import BuildError, RunFolderError
 from hwnas.store import write_atomic
@@ -75,9 +75,10 @@ class TrainedEvaluator:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + int(candidate.architecture.id, 16) % 2**31)
             module = checked_build(self.space, candidate, self.task)
+        example = torch.zeros(2, *self.task.input_shape, dtype=getattr(torch, TaskShape.of(self.task).dtype))
         with torch.no_grad():
             try:
-                output = module.eval()(torch.zeros(2, *self.task.input_shape))
+                output = module.eval()(example)
             except Exception as error:  # a network of the user's may raise anything
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise BuildError(

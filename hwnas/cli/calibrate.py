@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hwnas.core.device import Device
     from hwnas.core.measurement import Measurement
     from hwnas.core.predictor import Card
+    from hwnas.core.task import Task
 
 __all__ = ["calibrate"]
 
@@ -50,7 +51,8 @@ def calibrate(
     target = find_device(device)
     records = _records(measurements, target, space, column, precision, task, data)
     names = None if sources is None else [name for name in sources.split(",") if name and name != "none"]
-    fitted = predictors_from_measurements(target, records, n_outputs=classes, seed=seed, sources=names)
+    like = _like(task, data)
+    fitted = predictors_from_measurements(target, records, n_outputs=classes, seed=seed, sources=names, like=like)
     folders = [save_predictor(predictor, local=target.is_local) for predictor in fitted.values()]
     cards = [predictor.card for predictor in fitted.values()]
     if as_json:
@@ -59,6 +61,17 @@ def calibrate(
     _show(target.name, cards)
     for folder in folders:
         typer.echo(f"saved: {folder}")
+
+
+def _like(task: str, data: Path | None) -> Task | None:
+    """The task whose ids or sample rate the networks were built for; None: they take images."""
+    from hwnas.plugins import load_plugin
+
+    load = load_plugin("task", task)
+    if data is None or getattr(load, "default_space", None) is None:
+        return None
+    found: Task = load(data, input_shape=None, seed=0)
+    return found
 
 
 def _records(

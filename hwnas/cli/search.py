@@ -19,7 +19,7 @@ def search(
         list[str], Option("--device", metavar="D", help="Target; repeat it for several: a front for each.")
     ],
     space: Annotated[
-        str | None, Option(metavar="S", help="Search space; the one that the (first) device knows best.")
+        str | None, Option(metavar="S", help="Search space; else what the (first) device knows best or suits the task.")
     ] = None,
     task: TaskName = "digits",
     data: Data = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json, print_table
 
@@ -21,6 +23,7 @@ def spaces(as_json: AsJson = False) -> None:
             "weight_shared": space.weight_shared,
             "stages": list(space.stages),
             "input_shape": None if space.input_shape is None else list(space.input_shape),
+            "input": _input(space),
         }
         for name, space in found
     ]
@@ -36,9 +39,19 @@ def spaces(as_json: AsJson = False) -> None:
                 f"{row['architectures']:.3g}",
                 len(row["choices"]),
                 len(row["stages"]),
-                "any image" if row["input_shape"] is None else " x ".join(map(str, row["input_shape"])),
+                row["input"],
                 "shared" if row["weight_shared"] else "trained one by one",
             )
             for row in rows
         ),
     )
+
+
+def _input(space: Any) -> str:
+    """What a space takes, in words."""
+    if space.input_shape is not None:
+        return " x ".join(map(str, space.input_shape))
+    example = getattr(space, "example", None)
+    if example is None or len(example.input_shape) == 3:
+        return "any image"
+    return "any sound" if example.n_ids is None else "any text"

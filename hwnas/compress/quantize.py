@@ -51,6 +51,7 @@ def simulate(
     """A copy in eval mode that computes in float32 but rounds as if it ran at `precision`.
 
     fp32 changes nothing. fp16 and bf16 round the weights, inputs and outputs of convolutions and linear layers.
+    Modules that say `keeps_fp32` of themselves are not rounded, as in deployed files.
     int8 rounds their weights (symmetric, a scale per output channel) and their inputs and outputs (8 bits, one scale
     and zero-point a tensor) on the range that the calibration batch spans; other operations are not rounded.
 
@@ -72,7 +73,10 @@ def simulate(
         return own.eval()
     # Folding matters to int8 ranges alone, and costs as much as reading a small network's accuracy.
     simulated = fold_batch_norm(own) if precision == "int8" else own.eval()
-    layers: list[nn.Module] = [module for module in simulated.modules() if isinstance(module, QUANTIZED)]
+    kept = {part for module in simulated.modules() if getattr(module, "keeps_fp32", False) for part in module.modules()}
+    layers: list[nn.Module] = [
+        module for module in simulated.modules() if isinstance(module, QUANTIZED) and module not in kept
+    ]
     with torch.no_grad():
         if precision == "int8":
             _quantize(simulated, layers, calibration.to(device_of(simulated)), weight_bits)

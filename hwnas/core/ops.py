@@ -56,6 +56,7 @@ class Op:
         detail: the framework's own name of the operation, for messages.
         reads: for each input, the position (in the same segment) of the operation that wrote it; -1 is the segment's
             own input, -2 a tensor that depends on no input. Empty: not known.
+        fixed: it computes in fp32 whatever the rest of the network does (a module that `keeps_fp32` did it).
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Op:
     live: bool = True
     detail: str = ""
     reads: tuple[int, ...] = ()
+    fixed: bool = False
 
     @property
     def input_bytes(self) -> int:
@@ -129,10 +131,10 @@ class Segment:
     def at(self, precision: str) -> Segment:
         """The same operations at another precision; the same object each time it is asked for."""
         found = self.cache.get(("at", precision))
-        if found is None and all(op.precision == precision for op in self.ops):
+        if found is None and all(op.fixed or op.precision == precision for op in self.ops):
             found = self
         if found is None:
-            found = Segment([replace(op, precision=precision) for op in self.ops])
+            found = Segment([op if op.fixed else replace(op, precision=precision) for op in self.ops])
         self.cache["at", precision] = found
         return found
 

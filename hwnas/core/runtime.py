@@ -10,9 +10,22 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ExportSpec", "ExportedModel", "Runtime", "Session"]
+__all__ = ["ExportSpec", "ExportedModel", "InputArray", "Runtime", "Session", "as_input", "random_input"]
 
 FloatArray = NDArray[np.float32]
+InputArray = NDArray[Any]  # float32 values, or int64 ids
+
+
+def as_input(values: NDArray[Any]) -> InputArray:
+    """Values as a session takes them: int64 ids stay, all else becomes float32; in one piece."""
+    return np.ascontiguousarray(values, dtype=np.int64 if values.dtype == np.int64 else np.float32)
+
+
+def random_input(shape: tuple[int, ...], n_ids: int | None, rng: np.random.Generator) -> InputArray:
+    """Standard normal values, or valid ids where there are `n_ids` of them."""
+    if n_ids is not None:
+        return rng.integers(0, n_ids, shape, dtype=np.int64)
+    return rng.standard_normal(shape).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +35,7 @@ class ExportSpec:
     Attributes:
         precision: what the file computes in.
         input_shape: without the batch dimension.
+        n_ids: the input is int64 ids from 0 to `n_ids` - 1; None: it is float32.
         calibration: `n x input_shape`, normalised training samples that set int8 ranges; never the test split.
         cpu_flags: instruction sets of the *target's* CPU; int8 weights lose a bit where it has no VNNI.
         metadata: text pairs written into the file itself.
@@ -29,9 +43,15 @@ class ExportSpec:
 
     precision: str
     input_shape: tuple[int, ...]
-    calibration: FloatArray | None = field(default=None, repr=False)
+    n_ids: int | None = None
+    calibration: InputArray | None = field(default=None, repr=False)
     cpu_flags: frozenset[str] = frozenset()
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> str:
+        """Type of the input, as numpy and torch name it."""
+        return "float32" if self.n_ids is None else "int64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +76,7 @@ class ExportedModel:
 class Session(Protocol):
     """A loaded model."""
 
-    def run(self, inputs: FloatArray) -> FloatArray:
+    def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` -> `n x n_outputs` logits."""
 
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import DataError
 
-__all__ = ["Preprocessing", "Split", "Task", "TaskLike", "TaskShape"]
+__all__ = ["InputPreprocessing", "Preprocessing", "Split", "Task", "TaskLike", "TaskShape", "suits"]
+
+Load = TypeVar("Load", bound=Callable[..., Any])
+
+
+def suits(space: str) -> Callable[[Load], Load]:
+    """Mark the `load` of a task whose inputs are no images with the space that it is searched in, if none is named."""
+
+    def mark(load: Load) -> Load:
+        load.default_space = space  # type: ignore[attr-defined]
+        return load
+
+    return mark
 
 
 class TaskLike(Protocol):
@@ -18,7 +31,7 @@ class TaskLike(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of a network's input, without the batch."""
+        """Of a network's input, without the batch: (channels, height, width), (1, samples), or (tokens,)."""
 
     @property
     def n_outputs(self) -> int:
@@ -27,10 +40,30 @@ class TaskLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TaskShape:
-    """The shapes of a task without its data, for tracing and for latency."""
+    """The shapes of a task without its data, for tracing and for latency.
+
+    Attributes:
+        input_shape: without the batch: (channels, height, width), (1, samples), or (tokens,).
+        n_outputs: number of logits.
+        n_ids: the input is int64 ids from 0 to `n_ids` - 1; None: it is float32.
+        sample_rate: of a waveform, in Hz; None: it is none.
+    """
 
     input_shape: tuple[int, ...]
     n_outputs: int
+    n_ids: int | None = None
+    sample_rate: int | None = None
+
+    @classmethod
+    def of(cls, task: TaskLike) -> TaskShape:
+        """The shapes of a task; what a task of two attributes leaves open is None."""
+        n_ids, sample_rate = getattr(task, "n_ids", None), getattr(task, "sample_rate", None)
+        return cls(tuple(task.input_shape), task.n_outputs, n_ids, sample_rate)
+
+    @property
+    def dtype(self) -> str:
+        """Type of the input, as numpy and torch name it."""
+        return "float32" if self.n_ids is None else "int64"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +71,8 @@ class Split:
     """Inputs and labels of one split.
 
     Attributes:
-        inputs: `n x channels x height x width`, uint8 (0-255) for images.
+        inputs: `n x channels x height x width`, uint8 (0-255), for images; `n x 1 x samples`, int16, for waveforms;
+            `n x tokens`, int64, for texts.
         labels: `n`, int64, from 0.
     """
 
@@ -49,15 +83,25 @@ class Split:
         if len(self.inputs) != len(self.labels):
             raise DataError(f"a split has {len(self.inputs)} inputs but {len(self.labels)} labels")
         if len(self.inputs) == 0:
-            raise DataError("a split is empty; give each class more images")
+            raise DataError("a split is empty; give each class more samples")
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
+class InputPreprocessing(Protocol):
+    """How raw inputs become a network's input; a colleague must be able to do it from `to_json` alone."""
+
+    def __call__(self, inputs: NDArray[Any]) -> NDArray[Any]:
+        """A batch of raw inputs, as a split holds them, to float32 values or int64 ids of the same shape."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a manifest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """raw (0-255) -> resize to `size` -> (raw / 255 - mean) / std, per channel; layout NCHW.
+    """Of images: raw (0-255) -> resize to `size` -> (raw / 255 - mean) / std, per channel; layout NCHW.
 
     Attributes:
         size: (height, width) that images are resized to, bilinear.
@@ -95,12 +139,12 @@ class Task:
 
     Attributes:
         name: how the task is named on the command line.
-        input_shape: (channels, height, width) of a network's input.
+        input_shape: of a network's input: (channels, height, width), (1, samples), or (tokens,).
         n_outputs: number of classes.
         class_names: one name a class.
         train, validation, test: the splits; no sample is in two of them.
         preprocessing: how a raw input becomes a network's input.
-        augmentation: "none", "shift" (random shifts), or "flip-shift" (and mirror images), used in training only.
+        augmentation: one of `hwnas.elastic.augment.AUGMENTATIONS`, used in training only.
         source: where the data came from, for the manifest.
         fingerprint: names the content of the data, so that a resumed search can tell that it changed.
     """
@@ -112,19 +156,36 @@ class Task:
     train: Split = field(repr=False)
     validation: Split = field(repr=False)
     test: Split = field(repr=False)
-    preprocessing: Preprocessing = field(repr=False)
+    preprocessing: InputPreprocessing = field(repr=False)
     augmentation: str = "none"
     source: str = ""
     fingerprint: str = ""
+
+    @property
+    def n_ids(self) -> int | None:
+        """How many ids there are, where the input is ids; else None."""
+        return getattr(self.preprocessing, "n_ids", None)
+
+    @property
+    def sample_rate(self) -> int | None:
+        """Of a waveform, in Hz; None: the input is none."""
+        return getattr(self.preprocessing, "sample_rate", None)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """(height, width) of images; empty: the input is no image, and cannot be made smaller."""
+        return tuple(self.input_shape[1:]) if len(self.input_shape) == 3 else ()
 
     def shrunk(self, factor: int) -> Task:
         """The same task on images whose sides are divided by `factor` (the mean over squares of pixels).
 
         Raises:
-            DataError: a side is not a multiple of `factor`.
+            DataError: a side is not a multiple of `factor`, or the input is no image.
         """
         if factor == 1:
             return self
+        if not self.sides:
+            raise DataError(f"task {self.name!r} has inputs of {self.input_shape}, only images can be divided")
         channels, height, width = self.input_shape
         if height % factor or width % factor:
             raise DataError(f"images of {height}x{width} cannot be divided by {factor}; choose a factor of both sides")

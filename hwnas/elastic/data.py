@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwnas.core.task import Preprocessing, Split
+from hwnas.core.task import InputPreprocessing, Preprocessing, Split
 from hwnas.errors import ConfigError
 
 __all__ = ["accuracy", "batch_for", "batches", "device_of", "normalised"]
@@ -19,14 +19,16 @@ __all__ = ["accuracy", "batch_for", "batches", "device_of", "normalised"]
 BATCH_PIXELS = 2**20  # 256 images of 64 pixels a side
 
 
-def normalised(inputs: NDArray[Any], preprocessing: Preprocessing, device: torch.device | str = "cpu") -> Tensor:
-    """`preprocessing(inputs)` as a float32 tensor on `device`, computed there.
+def normalised(inputs: NDArray[Any], preprocessing: InputPreprocessing, device: torch.device | str = "cpu") -> Tensor:
+    """`preprocessing(inputs)` as a tensor on `device`; that of images is computed there.
 
     Args:
-        inputs: `n x channels x height x width` (or without the two sides), raw, 0-255.
+        inputs: raw, as a split holds them; images are `n x channels x height x width` (or without the two sides).
     Returns:
-        The same shape, in channels_last layout where there are four dimensions.
+        The same shape, in channels_last layout where there are four dimensions: float32, or int64 ids.
     """
+    if not isinstance(preprocessing, Preprocessing):
+        return torch.from_numpy(np.ascontiguousarray(preprocessing(inputs))).to(device)
     raw = torch.as_tensor(np.ascontiguousarray(inputs)).to(device)
     shape = (1, -1, *(1,) * (raw.ndim - 2))
     mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=raw.device).view(shape)
@@ -38,7 +40,7 @@ def normalised(inputs: NDArray[Any], preprocessing: Preprocessing, device: torch
 
 def batches(
     split: Split,
-    preprocessing: Preprocessing,
+    preprocessing: InputPreprocessing,
     batch_size: int,
     *,
     shuffle: bool = False,
@@ -58,7 +60,7 @@ def batches(
         device: where the tensors go.
         limit: use the first `limit` samples of the split only.
     Yields:
-        Normalised float32 inputs `n x input_shape` (channels_last where 4-D) and int64 labels `n`.
+        Normalised inputs `n x input_shape` (float32, channels_last where 4-D; or int64 ids) and int64 labels `n`.
     Raises:
         ConfigError: `batch_size` or `limit` is below 1, or `shuffle` has no generator.
     """
@@ -88,7 +90,7 @@ def device_of(model: nn.Module) -> torch.device:
 def accuracy(
     model: nn.Module,
     split: Split,
-    preprocessing: Preprocessing,
+    preprocessing: InputPreprocessing,
     batch_size: int | None = None,
     limit: int | None = None,
 ) -> float:

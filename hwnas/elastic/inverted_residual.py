@@ -18,7 +18,10 @@ from hwnas.elastic.blocks import activation
 from hwnas.elastic.layers import ElasticBatchNorm2d, ElasticConv2d
 from hwnas.errors import ConfigError
 
-__all__ = ["ElasticInvertedResidual", "InvertedResidual", "InvertedResidualSpec", "SqueezeExcite", "divisible"]
+__all__ = [
+    *("ElasticInvertedResidual", "InvertedResidual", "InvertedResidualSpec", "SqueezeExcite"),
+    *("act_op", "convolution_ops", "divisible"),
+]
 
 _GATES: dict[str, Callable[[Tensor], Tensor]] = {"hardsigmoid": F.hardsigmoid, "sigmoid": torch.sigmoid}
 
@@ -96,14 +99,14 @@ class InvertedResidualSpec:
         out = (self.out_channels, *out_side)
         ops: list[Op] = []
         if self.expand:
-            ops += [*_convolution_ops(input_shape, wide, 1, groups=self.groups), _act_op(self.act, wide)]
+            ops += [*convolution_ops(input_shape, wide, 1, groups=self.groups), act_op(self.act, wide)]
         if self.expand and self.groups > 1:
             dealt = (self.hidden // self.groups, self.groups, *input_shape[1:])
             ops.append(Op("layout", (dealt,), dealt, detail="clone"))
-        ops += [*_convolution_ops(wide, middle, self.kernel, self.stride, self.hidden), _act_op(self.act, middle)]
+        ops += [*convolution_ops(wide, middle, self.kernel, self.stride, self.hidden), act_op(self.act, middle)]
         if self.squeezed:
             ops += _gate_ops(middle, self.squeezed, self.gate)
-        ops += _convolution_ops(middle, out, 1, groups=self.groups)
+        ops += convolution_ops(middle, out, 1, groups=self.groups)
         if self.residual:
             ops.append(Op("elementwise", (out, out), out, detail="add"))
         return (Segment([replace(op, reads=_reads(op, at, ops)) for at, op in enumerate(ops)]),), out
@@ -116,7 +119,7 @@ def _reads(op: Op, at: int, ops: Sequence[Op]) -> tuple[int, ...]:
     return (-1, at - 1) if op.detail == "add" else (at - 1,)
 
 
-def _convolution_ops(
+def convolution_ops(
     source: tuple[int, ...], out: tuple[int, ...], kernel: int, stride: int = 1, groups: int = 1, *, bias: bool = False
 ) -> list[Op]:
     """A convolution, and its batch norm unless it has a bias of its own."""
@@ -129,7 +132,8 @@ def _convolution_ops(
     return [conv] if bias else [conv, norm]
 
 
-def _act_op(name: str, shape: tuple[int, ...]) -> Op:
+def act_op(name: str, shape: tuple[int, ...]) -> Op:
+    """An activation on a tensor of this shape."""
     return Op("activation", (shape,), shape, detail="hardtanh" if name == "relu6" else name)
 
 
@@ -137,10 +141,10 @@ def _gate_ops(shape: tuple[int, ...], squeezed: int, gate: str) -> list[Op]:
     point, narrow = (shape[0], 1, 1), (squeezed, 1, 1)
     return [
         Op("reduce", (shape,), point, detail="mean"),
-        *_convolution_ops(point, narrow, 1, bias=True),
-        _act_op("relu", narrow),
-        *_convolution_ops(narrow, point, 1, bias=True),
-        _act_op(gate, point),
+        *convolution_ops(point, narrow, 1, bias=True),
+        act_op("relu", narrow),
+        *convolution_ops(narrow, point, 1, bias=True),
+        act_op(gate, point),
         Op("elementwise", (shape, point), shape, detail="mul"),
     ]
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from hwnas.errors import ConfigError
 
-__all__ = ["Channels", "ElasticBatchNorm2d", "ElasticConv2d", "ElasticLinear"]
+__all__ = ["Channels", "ElasticBatchNorm2d", "ElasticConv2d", "ElasticLayerNorm", "ElasticLinear"]
 
 # The first n channels (while training), or chosen ones (when a subnet is cut out).
 Channels = int | Tensor
@@ -119,20 +119,47 @@ class ElasticBatchNorm2d(nn.Module):
 
 
 class ElasticLinear(nn.Module):
-    """A linear layer of elastic input features."""
+    """A linear layer of elastic input features, and of elastic outputs where it is told which.
 
-    def __init__(self, max_in: int, n_outputs: int) -> None:
+    Args:
+        max_in: features of the largest layer; `n_outputs`: its outputs.
+        std: of fresh weights.
+    """
+
+    def __init__(self, max_in: int, n_outputs: int, *, std: float = 0.01) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(n_outputs, max_in))
         self.bias = nn.Parameter(torch.zeros(n_outputs))
-        nn.init.normal_(self.weight, std=0.01)
+        nn.init.normal_(self.weight, std=std)
+
+    def forward(self, x: Tensor, outputs: Channels | None = None) -> Tensor:
+        """`n x ... x features` -> `n x ... x outputs`, with the first features; all outputs if None."""
+        chosen = len(self.bias) if outputs is None else outputs
+        return F.linear(x, _take(self.weight, 0, chosen)[:, : x.shape[-1]], _take(self.bias, 0, chosen))
+
+    def copy_to(self, linear: nn.Linear, inputs: Channels, outputs: Channels | None = None) -> None:
+        """Write the weights of a subnet into a plain layer."""
+        chosen = len(self.bias) if outputs is None else outputs
+        with torch.no_grad():
+            linear.weight.copy_(_take(_take(self.weight, 0, chosen), 1, inputs))
+            linear.bias.copy_(_take(self.bias, 0, chosen))
+
+
+class ElasticLayerNorm(nn.Module):
+    """Layer normalisation of the first features."""
+
+    def __init__(self, max_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(max_features))
+        self.bias = nn.Parameter(torch.zeros(max_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`n x features` -> `n x n_outputs`, with the first features."""
-        return F.linear(x, self.weight[:, : x.shape[1]], self.bias)
+        """Normalise `n x ... x features` over the features."""
+        features = x.shape[-1]
+        return F.layer_norm(x, (features,), self.weight[:features], self.bias[:features])
 
-    def copy_to(self, linear: nn.Linear, inputs: Channels) -> None:
-        """Write the weights of a subnet into a plain layer."""
+    def copy_to(self, norm: nn.LayerNorm, features: Channels) -> None:
+        """Write scale and shift of a subnet into a plain layer."""
         with torch.no_grad():
-            linear.weight.copy_(_take(self.weight, 1, inputs))
-            linear.bias.copy_(self.bias)
+            norm.weight.copy_(_take(self.weight, 0, features))
+            norm.bias.copy_(_take(self.bias, 0, features))

@@ -30,7 +30,7 @@ class ElasticSpace(SearchSpace):
         name: how the space is named in files and on the command line.
         blocks: `task -> elastic blocks`, the supernet's chain for the task's input and number of outputs.
         input_shape: (channels, height, width) if the space is published for one input only, else None.
-        default_shape: the input that `choices` are shown for before a task is known.
+        default: the task that `choices` are shown for before one is known.
         accepts: says whether an architecture is a sensible network; all are, if not given.
         smallest: the cheapest sensible architecture, if it is not the one of every first option.
         largest: the architecture that teaches the others while the supernet is trained, if it is not the one of every
@@ -49,7 +49,7 @@ class ElasticSpace(SearchSpace):
         blocks: Blocks,
         *,
         input_shape: tuple[int, ...] | None = None,
-        default_shape: tuple[int, ...] = (3, 32, 32),
+        default: TaskShape = TaskShape((3, 32, 32), 10),  # noqa: B008 - it is frozen
         accepts: Callable[[Mapping[str, Value]], bool] | None = None,
         smallest: Mapping[str, Value] | None = None,
         largest: Mapping[str, Value] | None = None,
@@ -58,11 +58,16 @@ class ElasticSpace(SearchSpace):
     ) -> None:
         self._canonical, self.codes = canonical, tuple(codes)
         self._blocks, self._smallest, self._largest = blocks, smallest, largest
-        self._task = TaskShape(input_shape or default_shape, 10)
+        self._task = default if input_shape is None else TaskShape(input_shape, 10)
         self._bound: dict[TaskShape, ElasticSpace] = {}
         with torch.device("meta"):
             self._outline = Supernet(blocks(self._task), self._task.input_shape)
         super().__init__(name, self._outline.choices, self._build_fresh, input_shape=input_shape, accepts=accepts)
+
+    @property
+    def example(self) -> TaskShape:
+        """The task that `choices` are shown for."""
+        return self._task
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -75,7 +80,7 @@ class ElasticSpace(SearchSpace):
         Raises:
             ConfigError: the space is defined for one input only, and the task has another.
         """
-        shape = TaskShape(tuple(task.input_shape), task.n_outputs)
+        shape = TaskShape.of(task)
         if shape == self._task:
             return self
         if self.input_shape is not None and shape.input_shape != self.input_shape:

@@ -24,13 +24,15 @@ from hwnas.core.task import Task
 from hwnas.elastic.augment import augment
 from hwnas.elastic.data import batches
 from hwnas.elastic.supernet import Supernet
-from hwnas.errors import RunFolderError, TrainingError
+from hwnas.errors import ConfigError, RunFolderError, TrainingError
 from hwnas.store import write_atomic, write_json
 
 __all__ = ["Progress", "TrainSettings", "load_supernet", "train_supernet"]
 
 WEIGHTS = "supernet.safetensors"
 REPORT = "supernet.json"
+# What each optimizer keeps of a parameter; the step of AdamW stays on the CPU.
+_MOMENTS = {"sgd": ("momentum_buffer",), "adamw": ("step", "exp_avg", "exp_avg_sq")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,7 @@ class TrainSettings:
         batch_size: samples a step.
         learning_rate: its peak; warm-up over the first 5 %, then a cosine to 0.
         weight_decay: of all weights.
+        optimizer: "sgd" (with Nesterov momentum, for convolutions) or "adamw" (for embeddings and attention).
         n_random: random subnets a step, beside the largest and the smallest.
         label_smoothing: of the largest network's targets.
         small_share: 0-1, the first part of the training, that sees images of half the side: on a CPU it makes about
@@ -59,6 +62,7 @@ class TrainSettings:
     batch_size: int = 64
     learning_rate: float = 0.05
     weight_decay: float = 1e-4
+    optimizer: str = "sgd"
     n_random: int = 2
     label_smoothing: float = 0.0
     small_share: float = 0.0
@@ -124,9 +128,7 @@ def train_supernet(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     net.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
-    )
+    optimizer = _optimizer(net, settings)
     at = _restore(net, optimizer, settings, folder)
     per_epoch = max(1, len(task.train) // settings.batch_size)
     clock = _Clock(settings, per_epoch, at.elapsed_s)
@@ -210,14 +212,26 @@ def _step(
     return first
 
 
-def _momenta(net: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, nn.Parameter, Tensor | None]]:
+def _optimizer(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
+    if settings.optimizer != "sgd":
+        raise ConfigError(f"optimizer {settings.optimizer!r} is not known; use sgd or adamw")
+    return torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
+
+
+def _moments(net: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """What the optimizer keeps of each parameter, as "<what>.<parameter>"."""
     for name, parameter in net.named_parameters():
-        yield f"momentum.{name}", parameter, optimizer.state.get(parameter, {}).get("momentum_buffer")
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                yield f"{key}.{name}", value
 
 
 def _save(net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettings, at: Progress, folder: Path) -> None:
     tensors = {f"weight.{name}": parameter.detach() for name, parameter in net.named_parameters()}
-    tensors |= {name: buffer for name, _, buffer in _momenta(net, optimizer) if buffer is not None}
+    tensors |= dict(_moments(net, optimizer))
     # The safetensors header holds what a resume needs, so that weights and position are one atomic file.
     header = {key: repr(value) for key, value in (*asdict(at).items(), *asdict(settings).items())}
     dense = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -235,9 +249,10 @@ def _restore(net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSet
     if stale:
         raise RunFolderError(f"{path} was trained with other {', '.join(stale)}; search into a new --out")
     _load_weights(net, tensors, path)
-    for name, parameter, _ in _momenta(net, optimizer):
-        if name in tensors:
-            optimizer.state[parameter]["momentum_buffer"] = tensors[name].to(parameter.device)
+    for name, parameter in net.named_parameters():
+        for key in _MOMENTS[settings.optimizer]:
+            if (value := tensors.get(f"{key}.{name}")) is not None:
+                optimizer.state[parameter][key] = value if key == "step" else value.to(parameter.device)
     return Progress(int(header["epoch"]), float(header["share"]), float(header["loss"]), float(header["elapsed_s"]))
 
 

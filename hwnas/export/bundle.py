@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.candidate import Candidate
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, Runtime
-from hwnas.core.task import Preprocessing, Split, Task
+from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime
+from hwnas.core.task import InputPreprocessing, Split, Task
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.export.counts import count
 from hwnas.store import write_json
@@ -77,12 +77,13 @@ def export_bundle(
     spec = ExportSpec(
         precision=precision,
         input_shape=tuple(task.input_shape),
+        n_ids=task.n_ids,
         calibration=samples,
         cpu_flags=cpu_flags,
         metadata=_metadata(candidate, task, precision),
     )
     facts = _facts(runtime, runtime.export(model, spec, home / f"model{runtime.suffix}"), folder)
-    counts = count(model, spec.input_shape)
+    counts = count(model, spec.input_shape, dtype=spec.dtype)
     calibration = None if samples is None else {"samples": len(samples), "split": "train", "seed": CALIBRATION_SEED}
     manifest = _manifest(candidate, task, precision, facts) | {
         "macs": counts.pop("macs"),
@@ -185,13 +186,13 @@ def _manifest(candidate: Candidate, task: Task, precision: str, facts: Mapping[s
     }
 
 
-def calibration_samples(task: Task, n: int = CALIBRATION_SAMPLES, seed: int = CALIBRATION_SEED) -> FloatArray:
+def calibration_samples(task: Task, n: int = CALIBRATION_SAMPLES, seed: int = CALIBRATION_SEED) -> InputArray:
     """Draw up to `n` normalised training samples, `n x input_shape`, the same ones for the same seed."""
     chosen = np.random.default_rng(seed).permutation(len(task.train))[:n]
     return task.preprocessing(task.train.inputs[np.sort(chosen)])
 
 
-def evaluate_file(path: Path, runtime: Runtime, split: Split, preprocessing: Preprocessing, threads: int) -> float:
+def evaluate_file(path: Path, runtime: Runtime, split: Split, preprocessing: InputPreprocessing, threads: int) -> float:
     """Accuracy (fraction 0-1) of a model file, computed by its runtime on every sample of `split`.
 
     Raises:
@@ -207,7 +208,7 @@ def by_class(right: NDArray[np.bool_], labels: NDArray[np.int64], n_classes: int
 
 
 def right_answers(
-    path: Path, runtime: Runtime, split: Split, preprocessing: Preprocessing, threads: int
+    path: Path, runtime: Runtime, split: Split, preprocessing: InputPreprocessing, threads: int
 ) -> NDArray[np.bool_]:
     """For each sample of `split`, whether a model file gives its label; see `evaluate_file`."""
     session = runtime.load(path, threads=threads)

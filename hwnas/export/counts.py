@@ -12,11 +12,12 @@ __all__ = ["count"]
 _MAC_OPERATORS = ("conv", "linear", "addmm", "mm", "bmm", "matmul", "einsum")
 
 
-def count(model: Any, input_shape: tuple[int, ...]) -> dict[str, Any]:
+def count(model: Any, input_shape: tuple[int, ...], *, dtype: str = "float32") -> dict[str, Any]:
     """MACs of convolutions, linear layers and matrix products at batch 1, and the number of parameters.
 
     Args:
         model: a `torch.nn.Module` on the CPU in eval mode.
+        dtype: of its input.
     Returns:
         "macs", "params", "source" ("fvcore"), "operators" (those counted) and "not_counted": operator -> number of
         calls that fvcore does not know (scaled dot-product attention among them).
@@ -27,7 +28,7 @@ def count(model: Any, input_shape: tuple[int, ...]) -> dict[str, Any]:
         warnings.simplefilter("ignore")  # of tracing, and of what fvcore imports
         from fvcore.nn import FlopCountAnalysis, parameter_count
 
-        analysis = FlopCountAnalysis(model, (torch.zeros(1, *input_shape),))
+        analysis = FlopCountAnalysis(model, (torch.zeros(1, *input_shape, dtype=getattr(torch, dtype)),))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         by_operator = analysis.by_operator()
         unknown = analysis.unsupported_ops()

@@ -102,10 +102,12 @@ def _item(run_dir: Path, model: FrontModel, runtime: str) -> MeasureItem:
         shape = tuple(int(n) for n in facts["input"]["shape"][1:])
         if facts["input"].get("layout") == "NHWC":
             shape = (shape[-1], *shape[:-1])
+        words = (manifest.get("preprocessing") or {}).get("vocabulary")
         artifact = model.artifacts[facts["artifact"]["format"]]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"the manifest of model {model.id} is damaged ({error!r}); search again") from error
-    return MeasureItem(model.candidate, inside(run_dir, artifact.path), model.compression.precision, shape)
+    n_ids = None if words is None else len(words.split(" "))
+    return MeasureItem(model.candidate, inside(run_dir, artifact.path), model.compression.precision, shape, n_ids)
 
 
 def _threads(model: FrontModel, device: str) -> int:

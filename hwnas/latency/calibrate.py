@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,6 +62,7 @@ def from_measurements(
     seed: int = 0,
     spaces: Sequence[SearchSpace] = (),
     sources: Sequence[str] | None = None,
+    like: TaskLike | None = None,
 ) -> LinearGpPredictor:
     """Fit a predictor to measurements of one precision; any number of them does.
 
@@ -77,6 +79,8 @@ def from_measurements(
         spaces: that are not installed as plugins; all others are looked up by their name.
         sources: names of the known devices to learn from; none if empty; None: all that know the space, where there
             are no more than `FEW` measurements, and their help makes the held-out error smaller.
+        like: the task that the networks were built for, where more than `n_outputs` is to be known of it (the number
+            of ids, the sample rate); each record says its input's shape itself.
     Raises:
         UnknownPluginError, PredictorError: a source is not known, or has no predictor.
         MeasurementError: conditions are mixed, repeated measurements disagree, latencies are constant or of mixed
@@ -84,7 +88,8 @@ def from_measurements(
         InvalidArchitectureError: an architecture is not in its space.
     """
     samples = prepare(measurements, device=device.name, precision=precision)
-    networks = _networks(samples, device, n_outputs, spaces)
+    task = TaskShape((), n_outputs) if like is None else TaskShape.of(like)
+    networks = _networks(samples, device, task, spaces)
     samples.check_against(networks)
     first = samples.first
     origin = Origin(
@@ -99,7 +104,7 @@ def from_measurements(
     known = known_predictors(device, samples.spaces, sources)
     if not known and len(networks) >= _MIN_ALONE:
         return fit_predictor(networks, samples.latency_ms, origin, rng=rng)
-    pool = _pool(samples, device, n_outputs, spaces, rng)
+    pool = _pool(samples, device, task, spaces, rng)
     helped = fit_transferred(networks, samples.latency_ms, origin, pool=pool, sources=known, rng=rng)
     if len(networks) < _MIN_ALONE or sources is not None:
         return helped
@@ -114,6 +119,7 @@ def predictors_from_measurements(
     n_outputs: int = 10,
     seed: int = 0,
     sources: Sequence[str] | None = None,
+    like: TaskLike | None = None,
 ) -> dict[str, LinearGpPredictor]:
     """One predictor for each precision in the measurements; see `from_measurements`."""
     kept = list(measurements)
@@ -122,7 +128,8 @@ def predictors_from_measurements(
     if not wanted:
         prepare(kept, device=device.name, precision=None)  # raises: there is nothing
     return {
-        p: from_measurements(device, kept, precision=p, n_outputs=n_outputs, seed=seed, sources=sources) for p in wanted
+        p: from_measurements(device, kept, precision=p, n_outputs=n_outputs, seed=seed, sources=sources, like=like)
+        for p in wanted
     }
 
 
@@ -224,7 +231,7 @@ def _fit_own(
 ) -> LinearGpPredictor:
     where = f"calibrated on this machine ({machine_name()})" if device.is_local else f"calibrated on {device.host}"
     return from_measurements(
-        device, measured, n_outputs=task_like.n_outputs, seed=seed,
+        device, measured, like=task_like, seed=seed,
         source=where, licence="own measurements", spaces=[bound],
     )  # fmt: skip
 
@@ -295,17 +302,17 @@ def _measure(
     return measured, reasons
 
 
-def _networks(samples: Samples, device: Device, n_outputs: int, given: Sequence[SearchSpace]) -> list[OpList]:
+def _networks(samples: Samples, device: Device, like: TaskShape, given: Sequence[SearchSpace]) -> list[OpList]:
     networks = []
     for candidate, shape in zip(samples.candidates, samples.shapes, strict=True):
-        bound, task = _bind(candidate, shape, n_outputs, given)
+        bound, task = _bind(candidate, shape, like, given)
         bound.check(candidate.architecture)
         networks.append(operations(bound, candidate, task, multiple=device.channel_multiple))
     return networks
 
 
 def _bind(
-    candidate: Candidate, shape: tuple[int, ...] | None, n_outputs: int, given: Sequence[SearchSpace]
+    candidate: Candidate, shape: tuple[int, ...] | None, like: TaskShape, given: Sequence[SearchSpace]
 ) -> tuple[SearchSpace, TaskShape]:
     """The space of a measured candidate, bound to the input that it was measured with."""
     name = candidate.architecture.space
@@ -316,12 +323,12 @@ def _bind(
             f"candidate {candidate.id}: the record has no input_shape, and space {unbound.name!r} has no "
             "fixed one; measure again with `hwnas measure`"
         )
-    task = TaskShape(tuple(size), n_outputs)
+    task = replace(like, input_shape=tuple(size))
     return unbound.for_task(task), task
 
 
 def _pool(
-    samples: Samples, device: Device, n_outputs: int, given: Sequence[SearchSpace], rng: np.random.Generator
+    samples: Samples, device: Device, like: TaskShape, given: Sequence[SearchSpace], rng: np.random.Generator
 ) -> list[OpList]:
     """Networks of the measured spaces and inputs, pruned where measured ones were."""
     kinds = {
@@ -331,7 +338,7 @@ def _pool(
     precision = samples.first.precision
     pool = []
     for candidate, shape in kinds.values():
-        bound, task = _bind(candidate, shape, n_outputs, given)
+        bound, task = _bind(candidate, shape, like, given)
         for drawn in draw_candidates(bound, [precision], -(-_POOL // len(kinds)), rng=rng):
             plan = drawn.compression if pruned else CompressionPlan.of(precision)
             network = Candidate(drawn.architecture, plan)

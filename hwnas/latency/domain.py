@@ -78,7 +78,7 @@ class Domain:
 
     def check_op(self, op: Op) -> Finding | None:
         """Whether an operation's kind, precision, MACs, bytes and kernel were measured; None if so."""
-        if op.precision != self.precision:
+        if op.precision != self.precision and not op.fixed:
             return Finding(f"{op.kind} is {op.precision}, measured was {self.precision}", _UNKNOWN_DISTANCE)
         known = self.ranges.get(op.kind)
         if known is None:

@@ -6,6 +6,7 @@ segments, and those are kept in `Segment.cache`. All features are >= 0 and addin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -261,6 +262,8 @@ def _work(
     kind: int, inputs: tuple[Shape, ...], output: Shape, macs: int, params: int, precision: str, strided: bool
 ) -> tuple[tuple[int, float], ...]:
     at = _QUANTITY + kind * len(QUANTITIES)
+    if kind == _INDEX["embedding"]:  # of its table, however large, it reads a row for each id
+        params = min(params, math.prod(output))
     op = Op("other", inputs, output, macs=macs, params=params, precision=precision)
     entries = [(at + 1, (op.input_bytes + op.output_bytes) / 1e6)]
     if macs:

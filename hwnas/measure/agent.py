@@ -7,7 +7,7 @@ is one of LOADERS, onnxruntime if left out:
     {"op": "info", "runtime": "litert"}       -> runtime, runtime_version, cpu, power_mode, clock_mhz, temperature_c,
                                                  energy_sensor (None: none can be read)
     {"op": "load", "model": "a", "path": "a.onnx", "threads": 1, "input_shape": [1, 3, 32, 32], "runtime": ...}
-                                              -> output_shape
+                                              -> output_shape; "n_ids": 99 for a model of ids from 0 to 98
     {"op": "put", "name": "a.onnx", "data": BASE64}             -> path, in a folder that goes when the agent ends
     {"op": "run", "model": "a", "calls": 20, "discard": 2}      -> samples_ms: 20 durations, the first 2 calls left out
     {"op": "energy", "model": "a", "seconds": 1}                -> energy_mj of a call, everything on that supply
@@ -202,7 +202,7 @@ def _litert(path: str, threads: int, values: Array) -> Loaded:
     interpreter.allocate_tensors()
     write, read = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     # The same numbers in the file's own order, which has channels last.
-    interpreter.set_tensor(write["index"], values.reshape(write["shape"]))
+    interpreter.set_tensor(write["index"], values.reshape(write["shape"]).astype(write["dtype"]))
     interpreter.invoke()
     return interpreter.invoke, interpreter.get_tensor(read["index"]).shape
 
@@ -303,7 +303,8 @@ def load(models: Models, request: Models) -> Models:
     loader = LOADERS.get(request.get("runtime", "onnxruntime"))
     if loader is None:
         raise ValueError(f"runtime {request['runtime']!r} is not known; known: {', '.join(LOADERS)}")
-    values = np.random.default_rng(0).standard_normal(tuple(request["input_shape"])).astype(np.float32)
+    rng, shape, n_ids = np.random.default_rng(0), tuple(request["input_shape"]), request.get("n_ids")
+    values = rng.standard_normal(shape).astype(np.float32) if n_ids is None else rng.integers(0, n_ids, shape)
     call, shape = loader(request["path"], int(request["threads"]), values)
     models[request["model"]] = call
     if Path(request["path"]).parent == FOLDER.get("path"):

@@ -12,9 +12,9 @@ import numpy as np
 from hwnas.core.candidate import Candidate
 from hwnas.core.device import Device
 from hwnas.core.measurement import Measurement
-from hwnas.core.runtime import ExportSpec, Runtime
+from hwnas.core.runtime import ExportSpec, Runtime, random_input
 from hwnas.core.space import SearchSpace
-from hwnas.core.task import TaskLike
+from hwnas.core.task import TaskLike, TaskShape
 from hwnas.errors import BuildError, InvalidArchitectureError, RuntimeExportError
 from hwnas.measure.board import flags_of, reached
 from hwnas.measure.session import MeasureItem, MeasurementFailure, Progress, measure_files
@@ -84,12 +84,14 @@ def _export(
     from hwnas.elastic.space import build_candidate
 
     precision = candidate.compression.precision
-    shape = tuple(task_like.input_shape)
+    task = TaskShape.of(task_like)
+    shape = task.input_shape
     model: Any = build_candidate(space, candidate, task_like, multiple=device.channel_multiple)
     calibration = None
     if precision == "int8":
-        rng = np.random.default_rng(0)
-        calibration = rng.standard_normal((CALIBRATION_SAMPLES, *shape)).astype(np.float32)
-    spec = ExportSpec(precision=precision, input_shape=shape, calibration=calibration, cpu_flags=flags_of(device))
+        calibration = random_input((CALIBRATION_SAMPLES, *shape), task.n_ids, np.random.default_rng(0))
+    spec = ExportSpec(
+        precision=precision, input_shape=shape, n_ids=task.n_ids, calibration=calibration, cpu_flags=flags_of(device)
+    )
     runtime.export(model, spec, path)
-    return MeasureItem(candidate, path, precision, shape)
+    return MeasureItem(candidate, path, precision, shape, task.n_ids)

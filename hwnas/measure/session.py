@@ -52,12 +52,14 @@ class MeasureItem:
         path: the file.
         precision: what it computes in.
         input_shape: without the batch; it is measured at batch 1.
+        n_ids: its input is int64 ids, so many of them; None: it is float32.
     """
 
     candidate: Candidate
     path: Path
     precision: str
     input_shape: tuple[int, ...]
+    n_ids: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,11 @@ class _Session:
     def _try(self, job: _Job, calls: int, discard: int) -> list[float]:
         if job.key not in self._loaded:
             path, shape = self._path(job), [1, *job.item.input_shape]
-            load = {"op": "load", "runtime": self._runtime, "model": job.key, "path": path, "input_shape": shape}
-            self._agent.ask(load | {"threads": self._threads}, timeout_s=LOAD_TIMEOUT_S)
+            load: dict[str, object] = {"op": "load", "runtime": self._runtime, "model": job.key}
+            load |= {"path": path, "input_shape": shape, "threads": self._threads}
+            if job.item.n_ids is not None:
+                load["n_ids"] = job.item.n_ids
+            self._agent.ask(load, timeout_s=LOAD_TIMEOUT_S)
             self._loaded.add(job.key)
             if job.rounds and job.warm is not None:
                 discard = max(discard, RELOAD_CALLS, min(500, math.ceil(RELOAD_MS / job.warm.call_ms)))

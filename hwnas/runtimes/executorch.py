@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes.exporting import export_checked, first_line, installed_version, no_native_stderr
+from hwnas.runtimes.exporting import export_checked, first_line, installed_version, kept_in_fp32, no_native_stderr
 
 __all__ = ["ExecuTorch", "ExecuTorchSession"]
 
@@ -64,7 +64,7 @@ class ExecuTorchSession:
             raise RuntimeExportError(f"executorch cannot load {path}: {first_line(error)}; export it again") from error
         self._path = path
 
-    def run(self, inputs: FloatArray) -> FloatArray:
+    def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` -> `n x n_outputs` logits, sample by sample.
 
         Raises:
@@ -75,7 +75,7 @@ class ExecuTorchSession:
         found = []
         try:
             for number in range(len(inputs)):
-                sample = torch.from_numpy(np.ascontiguousarray(inputs[number : number + 1], dtype=np.float32))
+                sample = torch.from_numpy(as_input(inputs[number : number + 1]))
                 # A copy: the next call writes over it.
                 found.append(np.array(self._method.execute([sample])[0].numpy(), dtype=np.float32))
         except Exception as error:
@@ -118,13 +118,14 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
 
     parts = _load_libraries()
     details: dict[str, Any] = {"metadata": "none: a program holds no text", "samples_a_call": 1}
-    example = (torch.zeros(1, *spec.input_shape),)
+    example = (torch.zeros(1, *spec.input_shape, dtype=getattr(torch, spec.dtype)),)
     program = torch.export.export(model, example)
     if spec.precision == "int8" and spec.calibration is not None:
-        quantized = _quantize(parts, program.module(), spec.calibration)
+        quantized = _quantize(parts, program.module(), spec.calibration, kept_in_fp32(model))
         program = torch.export.export(quantized, example)
         details |= {
             "quantization": "static, symmetric int8 weights per channel, int8 activations (XNNPACKQuantizer)",
+            "kept_in_fp32": list(kept_in_fp32(model)),
             "reduce_range": False,  # XNNPACK's sums do not saturate
             "calibration": {"method": "min-max", "samples": len(spec.calibration)},
         }
@@ -137,16 +138,24 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
     return details | {"delegates": names.pop("executorch_call_delegate", 0), "portable": dict(sorted(names.items()))}
 
 
-def _quantize(parts: SimpleNamespace, module: Any, samples: FloatArray) -> Any:
+def _quantize(parts: SimpleNamespace, module: Any, samples: InputArray, kept: tuple[str, ...]) -> Any:
     import torch
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     settings = parts.quantizer.get_symmetric_quantization_config(is_per_channel=True)
-    prepared = prepare_pt2e(module, parts.quantizer.XNNPACKQuantizer().set_global(settings))
+    quantizer = parts.quantizer.XNNPACKQuantizer().set_global(settings)
+    quantizer.set_filter_function(lambda node: not _is_within(node, kept))
+    prepared = prepare_pt2e(module, quantizer)
     with torch.no_grad():
         for number in range(len(samples)):
-            prepared(torch.from_numpy(samples[number : number + 1].astype(np.float32)))
+            prepared(torch.from_numpy(as_input(samples[number : number + 1])))
     return convert_pt2e(prepared)
+
+
+def _is_within(node: Any, kept: tuple[str, ...]) -> bool:
+    """Whether a node of the program came from one of these modules."""
+    paths = [str(path) for path, _ in node.meta.get("nn_module_stack", {}).values()]
+    return any(path == name or path.endswith(f".{name}") for path in paths for name in kept)
 
 
 def _name(target: Any) -> str:

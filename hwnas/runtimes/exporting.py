@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, Runtime, Session
+from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime, Session, as_input, random_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph
 from hwnas.runtimes.cpu_flags import needs_reduced_range
@@ -23,7 +23,7 @@ from hwnas.store import sha256_of, write_atomic
 
 __all__ = [
     *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "convert_by_onnx", "export_checked", "export_onnx"),
-    *("first_line", "guarded", "installed_version", "no_native_stderr"),
+    *("first_line", "guarded", "installed_version", "kept_in_fp32", "no_native_stderr"),
 ]
 
 INPUT_NAME, OUTPUT_NAME = "input", "logits"
@@ -32,7 +32,7 @@ MAX_FP32_PARITY = 1e-4
 _PARITY_SAMPLES = 4  # more than one, so that a batch axis that was frozen at export is found
 
 Convert = Callable[[Path, Path], dict[str, Any]]
-Quantize = Callable[[Path, Path, FloatArray, bool], dict[str, Any]]
+Quantize = Callable[[Path, Path, InputArray, bool, tuple[str, ...]], dict[str, Any]]
 
 
 def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, convert: Convert) -> ExportedModel:
@@ -66,8 +66,9 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
     layout: dict[str, str] = {}
     if details.pop("channels_last", False) and len(shape) == 3:
         shape, layout = [*shape[1:], shape[0]], {"layout": "NHWC"}
+    dtype = details.pop("dtype", spec.dtype)
     details |= {
-        "input": {"name": INPUT_NAME, "shape": [batch, *shape], "dtype": "float32", **layout},
+        "input": {"name": INPUT_NAME, "shape": [batch, *shape], "dtype": dtype, **layout},
         "output": {"name": OUTPUT_NAME, "shape": [batch, n_outputs], "dtype": "float32"},
         "seconds": round(time.perf_counter() - started, 3),
     }
@@ -92,14 +93,19 @@ def _check(runtime: Runtime, model: Any, spec: ExportSpec) -> None:
         )
 
 
-def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path) -> None:
+def kept_in_fp32(model: Any) -> tuple[str, ...]:
+    """Names of the modules that say of themselves that they compute in fp32 at every precision."""
+    return tuple(name for name, module in model.named_modules() if getattr(module, "keeps_fp32", False))
+
+
+def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path, *, dtype: str = "float32") -> None:
     """Write an fp32 ONNX file by torch's legacy exporter, which is the quick one; its batch is open."""
     import torch
 
     with torch.no_grad():
         torch.onnx.export(
             model,
-            (torch.zeros(1, *input_shape),),
+            (torch.zeros(1, *input_shape, dtype=getattr(torch, dtype)),),
             str(path),
             dynamo=False,
             opset_version=OPSET,
@@ -113,16 +119,20 @@ def convert_by_onnx(model: Any, folder: Path, done: Path, spec: ExportSpec, quan
     """The conversion of runtimes that read ONNX, for `export_checked`.
 
     Args:
-        quantize: (fp32 file, file to write, samples, whether weights keep 7 bits) -> details of its method.
+        quantize: (fp32 file, file to write, samples, whether weights keep 7 bits, modules that stay in fp32) ->
+            details of its method.
     """
     fp32 = folder / "fp32.onnx"
-    export_onnx(model, spec.input_shape, fp32)
+    export_onnx(model, spec.input_shape, fp32, dtype=spec.dtype)
+    kept = kept_in_fp32(model)
     details: dict[str, Any] = {"nodes_fp32": onnx_graph.describe(fp32)["nodes"]}
+    if kept and spec.precision != "fp32":
+        details["kept_in_fp32"] = list(kept)
     if spec.precision == "int8" and spec.calibration is not None:
         reduce_range = needs_reduced_range(spec.cpu_flags)
-        details |= {**quantize(fp32, done, spec.calibration, reduce_range), "reduce_range": reduce_range}
+        details |= {**quantize(fp32, done, spec.calibration, reduce_range, kept), "reduce_range": reduce_range}
     elif spec.precision == "fp16":
-        onnx_graph.to_fp16(fp32, done)
+        onnx_graph.to_fp16(fp32, done, kept)
     else:
         fp32.replace(done)
     onnx_graph.write_metadata(done, spec.metadata)
@@ -196,9 +206,9 @@ def _parity(model: Any, session: Session, spec: ExportSpec) -> tuple[float, int]
     import torch
 
     if spec.calibration is not None and len(spec.calibration):
-        inputs = np.asarray(spec.calibration[:_PARITY_SAMPLES], dtype=np.float32)
+        inputs = as_input(spec.calibration[:_PARITY_SAMPLES])
     else:
-        inputs = np.random.default_rng(0).standard_normal((_PARITY_SAMPLES, *spec.input_shape)).astype(np.float32)
+        inputs = random_input((_PARITY_SAMPLES, *spec.input_shape), spec.n_ids, np.random.default_rng(0))
     with torch.no_grad():
         wanted = model(torch.from_numpy(inputs.copy())).numpy()
     got = session.run(inputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes.exporting import export_checked, first_line, installed_version, no_native_stderr
+from hwnas.runtimes.exporting import export_checked, first_line, installed_version, kept_in_fp32, no_native_stderr
 
 __all__ = ["LiteRt", "LiteRtSession", "channels_last"]
 
@@ -48,7 +49,8 @@ class LiteRtSession:
                 # The bytes, because a path that is missing is an error of its own kind in every version.
                 self._interpreter = Interpreter(model_content=Path(path).read_bytes(), num_threads=threads)
                 self._interpreter.allocate_tensors()
-            self._input = self._interpreter.get_input_details()[0]["index"]
+            given = self._interpreter.get_input_details()[0]
+            self._input, self._dtype = given["index"], given["dtype"]  # ids are 32 bits here
             self._output = self._interpreter.get_output_details()[0]["index"]
         except Exception as error:
             raise RuntimeExportError(f"litert cannot load {path}: {first_line(error)}; export it again") from error
@@ -59,7 +61,7 @@ class LiteRtSession:
         counts = Counter(str(op["op_name"]) for op in self._interpreter._get_ops_details())
         return dict(sorted(counts.items()))
 
-    def run(self, inputs: FloatArray) -> FloatArray:
+    def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` (channels first) -> `n x n_outputs` logits, image by image.
 
         Raises:
@@ -67,7 +69,7 @@ class LiteRtSession:
         """
         found = []
         try:
-            for image in channels_last(np.asarray(inputs, dtype=np.float32)):
+            for image in channels_last(as_input(inputs)).astype(self._dtype, copy=False):
                 self._interpreter.set_tensor(self._input, image[None])
                 self._interpreter.invoke()
                 found.append(self._interpreter.get_tensor(self._output))
@@ -109,38 +111,48 @@ class LiteRt:
         details: dict[str, Any] = {"metadata": "none", "samples_a_call": 1, "channels_last": True}
         fp32 = folder / "fp32.tflite"
         with _quiet():
-            _to_tflite(model, spec.input_shape, fp32)
+            _to_tflite(model, spec, fp32)
             if spec.precision == "int8" and spec.calibration is not None:
-                _quantize(fp32, done, spec.calibration)
+                _quantize(fp32, done, spec.calibration, _scopes(model))
                 details |= {
                     "quantization": "static, int8 weights per channel, int8 activations (ai-edge-quantizer)",
+                    "kept_in_fp32": list(kept_in_fp32(model)),
                     "reduce_range": False,  # XNNPACK's sums do not saturate
                     "calibration": {"method": "moving min-max", "samples": len(spec.calibration)},
                 }
             else:
                 fp32.replace(done)
+        if spec.n_ids is not None:
+            details["dtype"] = "int32"
         operations = self.load(done).operations()
         return details | {"delegates": operations.pop("DELEGATE", 0), "operations": operations}
 
 
-def channels_last(images: FloatArray) -> FloatArray:
+def channels_last(images: InputArray) -> InputArray:
     """`n x channels x height x width` -> `n x height x width x channels`; other inputs as they are."""
     return np.ascontiguousarray(images.transpose(0, 2, 3, 1)) if images.ndim == 4 else images
 
 
-def _to_tflite(model: Any, input_shape: tuple[int, ...], path: Path) -> None:
+def _to_tflite(model: Any, spec: ExportSpec, path: Path) -> None:
     try:
         import litert_torch
     except ImportError as error:
         raise MissingDependencyError(_INSTALL) from error
     import torch
 
-    example = torch.from_numpy(channels_last(np.zeros((1, *input_shape), np.float32)))
-    wrapped = litert_torch.to_channel_last_io(model, args=[0]) if len(input_shape) == 3 else model
+    example = torch.from_numpy(channels_last(np.zeros((1, *spec.input_shape), spec.dtype)))
+    wrapped = litert_torch.to_channel_last_io(model, args=[0]) if len(spec.input_shape) == 3 else model
     litert_torch.convert(wrapped.eval(), (example,)).export(str(path))
 
 
-def _quantize(fp32: Path, done: Path, samples: FloatArray) -> None:
+def _scopes(model: Any) -> list[str]:
+    """Patterns of the names that litert-torch gives to what modules compute that stay in fp32."""
+    found = [(type(model.get_submodule(name)).__name__, name.rpartition(".")[2]) for name in kept_in_fp32(model)]
+    # LiteRT has no layer norm: its variance and root would be rounded one by one.
+    return [rf"\b{re.escape(f'{kind}_{name}')}[;/]" for kind, name in found] + [r"\bLayerNorm_"]
+
+
+def _quantize(fp32: Path, done: Path, samples: InputArray, kept: list[str]) -> None:
     try:
         from ai_edge_quantizer import quantizer, recipe
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -151,7 +163,10 @@ def _quantize(fp32: Path, done: Path, samples: FloatArray) -> None:
     work.load_quantization_recipe(recipe.static_wi8_ai8())
     for place in _BORDER:
         work.update_quantization_recipe(".*", TFLOperationName(place), algorithm_key=AlgorithmName.NO_QUANTIZE)
-    images = channels_last(samples.astype(np.float32))
+    for scope in dict.fromkeys(kept):
+        work.update_quantization_recipe(scope, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    images = channels_last(as_input(samples))
+    images = images.astype(np.int32) if images.dtype == np.int64 else images
     found = work.calibrate({_SIGNATURE: [{_INPUT: image[None]} for image in images]})
     done.write_bytes(work.quantize(found).quantized_model)
 

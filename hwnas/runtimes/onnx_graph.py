@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["describe", "quantize_int8", "to_fp16", "write_metadata"]
+__all__ = ["describe", "nodes_within", "quantize_int8", "to_fp16", "write_metadata"]
 
 # Elements of one calibration feed; all samples in one feed would need the activations of all at once.
 _FEED_ELEMENTS = 2_000_000
 _FEED_SAMPLES = 64
 
 
+def nodes_within(graph: Any, modules: Sequence[str]) -> list[str]:
+    """Names of the nodes that torch's exporter made of these modules ("0.spectrum" is "/0/spectrum/" there)."""
+    prefixes = tuple(f"/{name.replace('.', '/')}/" for name in modules)
+    return [node.name for node in graph.node if prefixes and node.name.startswith(prefixes)]
+
+
 class _Feeds:
     """Calibration samples in batches, as onnxruntime's calibrator asks for them."""
 
-    def __init__(self, name: str, samples: NDArray[np.float32]) -> None:
+    def __init__(self, name: str, samples: NDArray[Any]) -> None:
         step = max(1, min(_FEED_SAMPLES, _FEED_ELEMENTS // max(1, math.prod(samples.shape[1:]))))
-        self._feeds: Iterator[dict[str, NDArray[np.float32]]] = iter(
+        self._feeds: Iterator[dict[str, NDArray[Any]]] = iter(
             [{name: np.ascontiguousarray(samples[i : i + step])} for i in range(0, len(samples), step)]
         )
 
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
         return next(self._feeds, None)
 
 
 def quantize_int8(
-    source: Path, target: Path, samples: NDArray[np.float32], *, input_name: str, reduce_range: bool
+    source: Path,
+    target: Path,
+    samples: NDArray[Any],
+    *,
+    input_name: str,
+    reduce_range: bool,
+    kept: Sequence[str] = (),
 ) -> None:
     """Static QDQ quantization: int8 weights per channel, uint8 activations, ranges from minimum and maximum.
 
@@ -40,7 +52,9 @@ def quantize_int8(
         source: fp32 file; `target`: the file to write.
         samples: `n x input_shape`, n >= 1.
         reduce_range: keep weights in 7 bits, for CPUs whose u8 x s8 sums saturate at 16 bits.
+        kept: modules whose nodes stay in fp32.
     """
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -52,6 +66,7 @@ def quantize_int8(
         str(target),
         _Feeds(input_name, samples),
         quant_format=QuantFormat.QDQ,
+        nodes_to_exclude=nodes_within(onnx.load(str(prepared)).graph, kept),
         per_channel=True,
         reduce_range=reduce_range,
         activation_type=QuantType.QUInt8,
@@ -60,13 +75,40 @@ def quantize_int8(
     )
 
 
-def to_fp16(source: Path, target: Path) -> None:
-    """Weights and operations in fp16, input and output in fp32."""
+def to_fp16(source: Path, target: Path, kept: Sequence[str] = ()) -> None:
+    """Weights and operations in fp16; input and output, and what the modules `kept` do, in fp32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = onnx.load(str(source))
-    onnx.save(convert_float_to_float16(model, keep_io_types=True), str(target))
+    blocked = nodes_within(model.graph, kept)
+    converted = convert_float_to_float16(model, keep_io_types=True, node_block_list=blocked)
+    if blocked:
+        _join_kept(converted.graph)
+    onnx.save(converted, str(target))
+
+
+def _join_kept(graph: Any) -> None:
+    """Between nodes that stay in fp32, and from the input to them, no tensor goes through fp16; no cast is made twice.
+
+    The converter casts around each such node on its own.
+    """
+    casts = [node for node in graph.node if node.op_type == "Cast"]
+    lowering = [n for n in casts if n.name.endswith("_cast_to_fp16_node") or n.name.startswith("graph_input_cast")]
+    down = {node.output[0]: node.input[0] for node in lowering}
+    raising = [node for node in casts if node.name.endswith("_cast_to_fp32_node")]
+    same = {node.output[0]: down[node.input[0]] for node in raising if node.input[0] in down}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
+    for _ in range(2):  # a cast that only an unread cast reads is not read either
+        read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+        made: set[str] = set()
+        for node in [node for node in graph.node if node.op_type == "Cast"]:
+            if node.output[0] in made or node.output[0] not in read:
+                graph.node.remove(node)
+            made.add(node.output[0])
+    del graph.value_info[:]
 
 
 def write_metadata(path: Path, metadata: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph
 from hwnas.runtimes.exporting import INPUT_NAME, OUTPUT_NAME, convert_by_onnx, export_checked, first_line
@@ -64,14 +64,14 @@ class OnnxSession:
         """The text pairs that were written into the file."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, inputs: FloatArray) -> FloatArray:
+    def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` -> `n x n_outputs` logits.
 
         Raises:
             RuntimeExportError: the inputs have the wrong shape, or the runtime failed.
         """
         try:
-            outputs = self._session.run(None, {self._input: np.ascontiguousarray(inputs, dtype=np.float32)})
+            outputs = self._session.run(None, {self._input: as_input(inputs)})
         except Exception as error:
             raise RuntimeExportError(
                 f"onnxruntime cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
@@ -128,8 +128,8 @@ class OnnxRuntimeTensorRt(OnnxRuntime):
     provider: str = "TensorrtExecutionProvider"
 
 
-def _quantize(fp32: Path, done: Path, samples: FloatArray, reduce_range: bool) -> dict[str, Any]:
-    onnx_graph.quantize_int8(fp32, done, samples, input_name=INPUT_NAME, reduce_range=reduce_range)
+def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
+    onnx_graph.quantize_int8(fp32, done, samples, input_name=INPUT_NAME, reduce_range=reduce_range, kept=kept)
     return {
         "quantization": "static QDQ, int8 weights per channel, uint8 activations",
         "calibration": {"method": "min-max", "samples": len(samples)},

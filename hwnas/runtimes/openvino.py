@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.runtimes import onnx_graph
 from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx, export_checked, first_line
 
 __all__ = ["SETTINGS", "OpenVino", "OpenVinoSession"]
@@ -68,14 +69,14 @@ class OpenVinoSession:
             counts[name] = counts.get(name, 0) + 1
         return dict(sorted(counts.items()))
 
-    def run(self, inputs: FloatArray) -> FloatArray:
+    def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` -> `n x n_outputs` logits.
 
         Raises:
             RuntimeExportError: the inputs have the wrong shape, or the runtime failed.
         """
         try:
-            outputs = self._compiled(np.ascontiguousarray(inputs, dtype=np.float32))
+            outputs = self._compiled(as_input(inputs))
         except Exception as error:
             raise RuntimeExportError(
                 f"openvino cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
@@ -115,7 +116,7 @@ class OpenVino:
         return details | {"executed": self.load(done).executed(), "load_with": SETTINGS}
 
 
-def _quantize(fp32: Path, done: Path, samples: FloatArray, reduce_range: bool) -> dict[str, Any]:
+def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
     """NNCF on the ONNX graph; weights keep 7 bits where the target's u8 x s8 sums saturate at 16 bits."""
     import onnx
 
@@ -126,9 +127,12 @@ def _quantize(fp32: Path, done: Path, samples: FloatArray, reduce_range: bool) -
         except ImportError as error:
             raise MissingDependencyError(_INSTALL) from error
         fix = OverflowFix.ENABLE if reduce_range else OverflowFix.DISABLE
+        model = onnx.load(str(fp32))
+        names = onnx_graph.nodes_within(model.graph, kept)
         quantized = nncf.quantize(
-            onnx.load(str(fp32)),
-            nncf.Dataset([{INPUT_NAME: sample[None]} for sample in samples.astype(np.float32)]),
+            model,
+            nncf.Dataset([{INPUT_NAME: sample[None]} for sample in as_input(samples)]),
+            ignored_scope=nncf.IgnoredScope(names=names, validate=False) if names else None,
             subset_size=len(samples),
             preset=nncf.QuantizationPreset.MIXED,
             advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray
+from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import RuntimeExportError
-from hwnas.runtimes.exporting import export_checked, first_line
+from hwnas.runtimes.exporting import export_checked, first_line, kept_in_fp32
 
 __all__ = ["Torch", "TorchCompiled", "TorchSession"]
 
@@ -51,7 +51,7 @@ class TorchSession:
             self._module = torch.compile(self._module, dynamic=False)
         self._path = path
 
-    def run(self, inputs: FloatArray) -> FloatArray:
+    def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` -> `n x n_outputs` logits.
 
         Raises:
@@ -61,7 +61,7 @@ class TorchSession:
 
         try:
             with torch.inference_mode():
-                logits = self._module(torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)))
+                logits = self._module(torch.from_numpy(as_input(inputs)))
             return np.array(logits.numpy(), dtype=np.float32)
         except Exception as error:
             raise RuntimeExportError(
@@ -110,7 +110,7 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
 
     network = _in_bf16(copy.deepcopy(model)) if spec.precision == "bf16" else model
     # Two samples: a batch of one would be taken for fixed.
-    example = (torch.zeros(2, *spec.input_shape),)
+    example = (torch.zeros(2, *spec.input_shape, dtype=getattr(torch, spec.dtype)),)
     with torch.no_grad():
         program = torch.export.export(network, example, dynamic_shapes=({0: torch.export.Dim("batch")},))
     program.example_inputs = None  # they would be pickled
@@ -120,16 +120,35 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
 
 
 def _in_bf16(network: Any) -> Any:
+    import copy
+
     import torch
     from torch import nn
+
+    class Kept(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, *values: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.module(*[value.float() for value in values]).to(torch.bfloat16)
+            return y
+
+    names = kept_in_fp32(network)
+    kept = {name: Kept(copy.deepcopy(network.get_submodule(name))) for name in names}
+    rounds_input = not names or names[0] != next(iter(dict(network.named_children())), None)
+    network.to(torch.bfloat16)
+    for name, module in kept.items():
+        network.set_submodule(name, module)
 
     class Casting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = network.to(torch.bfloat16)
+            self.network = network
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y: torch.Tensor = self.network(x.to(torch.bfloat16)).float()
+            given = x.to(torch.bfloat16) if rounds_input and x.is_floating_point() else x
+            y: torch.Tensor = self.network(given).float()
             return y
 
     return Casting().eval()

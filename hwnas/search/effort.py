@@ -124,9 +124,11 @@ def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Cloc
     large = 3 * len(task.train) * (ends + middle) > TRAIN_MACS / 10
     shrink = max(_factors(task, largest)) if fixed and large and not (timed and _time_is_enough(task)) else 1
     settings = _training(len(task.train), ends / shrink**2, middle / shrink**2, timed=timed, seed=config.seed)
+    if task.n_ids is not None:  # embeddings hardly learn by plain gradient descent
+        settings = replace(settings, optimizer="adamw", learning_rate=2e-3, weight_decay=0.01)
     settings = replace(settings, batch_size=min(settings.batch_size, max(32, batch_for(task.train) * shrink**2)))
     if timed and joint.space.weight_shared:
-        half = 2 * shrink in _factors(task, largest) and min(task.input_shape[1:]) >= 2 * LEAST_HALVED_PX * shrink
+        half = 2 * shrink in _factors(task, largest) and min(task.sides) >= 2 * LEAST_HALVED_PX * shrink
         # The largest network may cost half as much as all others together; beyond, it sits steps out. On CIFAR-10
         # subnets were a third more accurate after the same time than with the largest in every step.
         others = max(1.0, smallest.macs + settings.n_random * middle)
@@ -148,7 +150,9 @@ def plan_effort(config: SearchConfig, joint: JointSpace, task: Task, clock: Cloc
 
 def _factors(task: Task, largest: OpList) -> list[int]:
     """By which numbers the sides of the images can be divided, so that the last feature map keeps a pixel."""
-    sides = task.input_shape[1:]
+    sides = task.sides
+    if not sides:
+        return [1]
     maps = [op.inputs[0] for op in largest if op.kind == "reduce" and len(op.inputs[0]) == 3]
     least = max(LEAST_PX, min(sides) // min(maps[-1][1:]) if maps else LEAST_PX)
     return [f for f in range(1, MAX_SHRINK + 1) if f == 1 or (_divides(f, sides) and min(sides) // f >= least)]
@@ -159,8 +163,8 @@ def _divides(factor: int, sides: Sequence[int]) -> bool:
 
 
 def _time_is_enough(task: Task) -> bool:
-    """Whether a given time is spent on whole images: small ones, or any on a GPU."""
-    return min(task.input_shape[1:]) <= SMALL_PX or torch.cuda.is_available()
+    """Whether a given time is spent on whole inputs: small images, any on a GPU, and all that is no image."""
+    return not task.sides or min(task.sides) <= SMALL_PX or torch.cuda.is_available()
 
 
 def _training(n_train: int, ends: float, middle: float, *, timed: bool, seed: int) -> TrainSettings:
@@ -181,8 +185,10 @@ def _with_time(settings: TrainSettings, time_s: float | None) -> TrainSettings:
 
 def finish_factors(effort: Effort, task: Task) -> list[int]:
     """By which numbers finishing may divide the sides of images, ascending from 1; only large images are shrunk."""
-    sides = task.input_shape[1:]
+    sides = task.sides
     least = LEAST_FINISHED_PX
+    if not sides:
+        return [1]
     return [1, *[f for f in range(2, effort.shrink + 1) if _divides(f, sides) and min(sides) // f >= least]]
 
 

@@ -66,6 +66,7 @@ def measure_finished(
             folder / facts_for(made.manifest, setup.runtime.name)["artifact"]["path"],
             made.candidate.compression.precision,
             tuple(setup.task.input_shape),
+            setup.task.n_ids,
         )
         for _, made in finished
     ]

@@ -34,6 +34,7 @@ __all__ = [
     "find_predictor_set",
     "freeze",
     "runtime_of",
+    "space_for",
     "within_domain",
 ]
 
@@ -94,7 +95,7 @@ def find_parts(config: SearchConfig, space: SearchSpace | None, task: Task | Non
     device = find_device(config.devices[0])
     precisions = check_precisions(device, config.precisions)
     if space is None:
-        space = load_plugin("space", config.space or best_space_of(device))
+        space = load_plugin("space", config.space or space_for(config.task, device))
     if not isinstance(space, SearchSpace):
         raise ConfigError(f"space {config.space!r} must be a SearchSpace, got {type(space).__name__}; fix the plugin")
     if task is None:
@@ -109,6 +110,12 @@ def runtime_of(device: Device) -> Runtime:
     name = device.runtime if device.runtime in plugin_names("runtime") else "onnxruntime"
     made: Runtime = load_plugin("runtime", name)()
     return made
+
+
+def space_for(task: str, device: Device) -> str:
+    """The space of a search that names none: the one that suits the task, if its inputs are no images."""
+    load = load_plugin("task", task) if task in plugin_names("task") else None
+    return getattr(load, "default_space", None) or best_space_of(device)
 
 
 def best_space_of(device: Device) -> str:

@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from hwnas.core.task import Preprocessing, Split, Task
 from hwnas.errors import ConfigError, DataError
 
-__all__ = ["SPLITS", "check_input_shape", "check_memory", "fit_images", "make_task", "stratified_order"]
+__all__ = [
+    *("MAX_DATA_BYTES", "SPLITS", "check_input_shape", "check_memory", "fingerprint_of", "fit_images", "make_task"),
+    "stratified_order",
+]
 
 SPLITS = ("train", "validation", "test")
 MAX_DATA_BYTES = 8 * 1024**3
@@ -107,7 +110,7 @@ def make_task(
         preprocessing=Preprocessing(size=shape[1:], channels=shape[0], mean=mean, std=std),
         augmentation=augmentation,
         source=source,
-        fingerprint=_fingerprint(fitted, class_names),
+        fingerprint=fingerprint_of(fitted, class_names),
         **fitted,
     )
 
@@ -148,7 +151,8 @@ def _statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(map(float, mean)), tuple(map(float, std))
 
 
-def _fingerprint(splits: Mapping[str, Split], class_names: Sequence[str]) -> str:
+def fingerprint_of(splits: Mapping[str, Split], class_names: Sequence[str]) -> str:
+    """SHA-256 of all samples, labels and names (and of what else is among the names)."""
     digest = hashlib.sha256(repr(list(class_names)).encode())
     for key in SPLITS:
         split = splits[key]

@@ -9,7 +9,7 @@ from hwnas.errors import DataError, RunFolderError
 from hwnas.store import inside
 from hwnas.tasks.pictures import Picture
 
-__all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "read_pictures"]
+__all__ = ["IMAGE_COLUMNS", "LABEL_COLUMNS", "pick_column", "read_columns", "read_labels", "read_pictures"]
 
 IMAGE_COLUMNS = ("image", "jpeg", "png", "img")
 LABEL_COLUMNS = ("label", "class", "target")
@@ -29,12 +29,12 @@ def read_pictures(path: Path) -> list[Picture]:
 
     try:
         names = pq.read_schema(path).names
-        image_column = _column(path, names, IMAGE_COLUMNS, "images")
-        label_column = _column(path, names, LABEL_COLUMNS, "labels")
+        image_column = pick_column(path, names, IMAGE_COLUMNS, "images")
+        label_column = pick_column(path, names, LABEL_COLUMNS, "labels")
         table = pq.read_table(path, columns=[image_column, label_column])
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as parquet ({error}); write it again") from error
-    labels = _labels(path, label_column, table[label_column].combine_chunks())
+    labels = read_labels(path, label_column, table[label_column].combine_chunks())
     images = table[image_column].combine_chunks()
     if not _is_image_type(images.type):
         raise DataError(
@@ -45,7 +45,28 @@ def read_pictures(path: Path) -> list[Picture]:
     return [Picture(f"{path} row {row}", _source(path, row, image), label) for row, (image, label) in rows]
 
 
-def _column(path: Path, names: list[str], wanted: tuple[str, ...], what: str) -> str:
+def read_columns(path: Path) -> dict[str, Any]:
+    """All columns of a file, each an array of pyarrow.
+
+    Raises:
+        DataError: the file is not parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as parquet ({error}); write it again") from error
+    return {name: table[name].combine_chunks() for name in table.column_names}
+
+
+def pick_column(path: Path, names: list[str], wanted: tuple[str, ...], what: str) -> str:
+    """The first of the wanted names that is there.
+
+    Raises:
+        DataError: none is.
+    """
     for name in wanted:
         if name in names:
             return name
@@ -54,7 +75,12 @@ def _column(path: Path, names: list[str], wanted: tuple[str, ...], what: str) ->
     )
 
 
-def _labels(path: Path, column: str, values: Any) -> list[str | int]:
+def read_labels(path: Path, column: str, values: Any) -> list[str | int]:
+    """Integers or strings, one a row.
+
+    Raises:
+        DataError: they are of another kind, or one is missing.
+    """
     import pyarrow as pa
 
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type

@@ -1,10 +1,10 @@
-"""A small real network for contract tests."""
+"""Small real networks for contract tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["small_network"]
+__all__ = ["ids_network", "kept_network", "small_network"]
 
 
 def small_network(
@@ -57,3 +57,52 @@ def small_network(
             for _ in range(2):
                 network(torch.randn(16, *input_shape))
     return network.eval()
+
+
+def ids_network(*, n_ids: int = 50, n_outputs: int = 5, seed: int = 0) -> Any:
+    """A `torch.nn.Module` in eval mode that takes int64 ids `n x tokens`: the mean embedding of all but id 0."""
+    import torch
+    from torch import nn
+
+    class Mean(nn.Module):
+        keeps_fp32 = True
+
+        def forward(self, x: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+            shares = ((ids == 0).float() * -1e4).softmax(dim=1)
+            return (shares[:, None, :] @ x).flatten(1)
+
+    class Text(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.mean, self.linear = nn.Embedding(n_ids, 16), Mean(), nn.Linear(16, n_outputs)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            y: torch.Tensor = self.linear(self.mean(self.words(ids), ids))
+            return y
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Text().eval()
+
+
+def kept_network(*, n_outputs: int = 5, seed: int = 0) -> Any:
+    """A `torch.nn.Module` in eval mode that takes waveforms `n x 1 x samples`; its logarithm of powers keeps fp32."""
+    import torch
+    from torch import nn
+
+    class Power(nn.Module):
+        keeps_fp32 = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 8, 64, stride=32, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.conv(x)
+            logarithms: torch.Tensor = (y * y * 1e8 + 1).log().unsqueeze(1)
+            return logarithms
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers = (nn.Conv2d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return nn.Sequential(Power(), *layers, nn.Linear(8, n_outputs)).eval()

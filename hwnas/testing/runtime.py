@@ -10,12 +10,13 @@ import pytest
 
 from hwnas.core.runtime import ExportSpec, FloatArray, Runtime
 from hwnas.errors import RuntimeExportError
-from hwnas.testing.networks import small_network
+from hwnas.testing.networks import ids_network, kept_network, small_network
 
 __all__ = ["RuntimeContract"]
 
 INPUT_SHAPE, N_OUTPUTS = (3, 16, 16), 5
 # Largest relative difference from torch that a runtime may show at each precision.
+KEPT_TOLERANCE = 0.03
 TOLERANCE = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1, "int8": 0.25}
 
 
@@ -66,6 +67,42 @@ class RuntimeContract:
                 got, wanted = session.run(samples(n)), torch_logits(samples(n))
                 assert got.shape == (n, N_OUTPUTS)
                 assert np.abs(got - wanted).max() <= TOLERANCE[precision] * np.abs(wanted).max(), precision
+
+    def test_ids_are_an_input(self, runtime: Runtime, tmp_path: Path) -> None:
+        """A network of int64 ids answers like torch at each precision; padding included.
+
+        At int8 only for the sample that set the ranges: runtimes average ranges, and cut off what few samples reach.
+        """
+        import torch
+
+        ids = np.random.default_rng(0).integers(1, 50, (16, 12))
+        ids[:, 9:] = 0
+        network = ids_network()
+        with torch.no_grad():
+            wanted = network(torch.from_numpy(ids)).numpy()
+        for precision in runtime.precisions:
+            path = tmp_path / f"{precision}{runtime.suffix}"
+            spec = ExportSpec(precision=precision, input_shape=(12,), n_ids=50, calibration=ids[:1])
+            exported = runtime.export(network, spec, path)
+            assert exported.details["input"]["dtype"] in ("int64", "int32")
+            count = 1 if precision == "int8" else len(ids)
+            difference = np.abs(runtime.load(path).run(ids[:count]) - wanted[:count]).max()
+            assert difference <= TOLERANCE[precision] * np.abs(wanted[:count]).max(), precision
+
+    def test_what_keeps_fp32_is_not_rounded(self, runtime: Runtime, tmp_path: Path) -> None:
+        """Powers that span six orders of magnitude survive every precision, because their module says so."""
+        import torch
+
+        louder = np.logspace(-4, -1, 1600) * np.random.default_rng(0).standard_normal((16, 1, 1600))
+        waves, network = louder.astype(np.float32), kept_network()
+        with torch.no_grad():
+            wanted = network(torch.from_numpy(waves)).numpy()
+        for precision in runtime.precisions:
+            path = tmp_path / f"{precision}{runtime.suffix}"
+            spec = ExportSpec(precision=precision, input_shape=(1, 1600), calibration=waves)
+            runtime.export(network, spec, path)
+            got = runtime.load(path).run(waves)
+            assert np.abs(got - wanted).max() <= KEPT_TOLERANCE * np.abs(wanted).max(), precision
 
     def test_threads_do_not_change_the_answer(self, runtime: Runtime, tmp_path: Path) -> None:
         """One and two threads agree."""

@@ -25,11 +25,15 @@ def test_spaces() -> None:
     assert spaces["nasbench201"]["input_shape"] == [3, 32, 32]
     assert spaces["mobilenet"]["architectures"] > 1e9
     assert all(row["weight_shared"] for row in spaces.values())
+    inputs = {name: row["input"] for name, row in spaces.items()}
+    assert inputs["nasbench201"] == "3 x 32 x 32"
+    found = (inputs["mobilenet"], inputs["ds-cnn"], inputs["tiny-transformer"])
+    assert found == ("any image", "any sound", "any text")
 
 
 def test_tasks() -> None:
     tasks = {row["name"]: row["about"] for row in rows("tasks")}
-    assert set(tasks) >= {"cifar10", "digits", "images"}
+    assert set(tasks) >= {"cifar10", "digits", "images", "keywords", "text"}
     assert all(tasks.values())
 
 

@@ -229,3 +229,16 @@ def test_on_a_gpu(trained: nn.Module, digits: Task, precision: str) -> None:
     there = simulate(trained.to("cuda"), precision, calibration)(calibration.cuda()).cpu()
     here = simulate(trained.to("cpu"), precision, calibration)(calibration)
     assert (there - here).abs().max() / here.abs().max() < 0.05
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_modules_that_keep_fp32_are_not_rounded(precision: str) -> None:
+    class Kept(nn.Sequential):
+        keeps_fp32 = True
+
+    x = torch.randn(8, 6)
+    kept = Kept(nn.Linear(6, 6), nn.ReLU())
+    found = simulate(nn.Sequential(kept, nn.Linear(6, 3)), precision, x)
+    torch.testing.assert_close(found[0](x), kept(x), rtol=0, atol=0)  # type: ignore[index]
+    plain = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+    assert not torch.equal(simulate(nn.Sequential(plain), precision, x)(x), plain(x))

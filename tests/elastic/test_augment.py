@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hwnas.elastic.augment import AUGMENTATIONS, augment
+from hwnas.core.tokens import PAD, UNKNOWN
+from hwnas.elastic.augment import AUGMENTATIONS, DROPPED, augment
 from hwnas.errors import ConfigError
 
 
@@ -22,7 +23,10 @@ def shifted(image: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
     return out
 
 
-@pytest.mark.parametrize("kind", AUGMENTATIONS)
+IMAGE_KINDS = AUGMENTATIONS[:3]
+
+
+@pytest.mark.parametrize("kind", IMAGE_KINDS)
 @pytest.mark.parametrize("shape", [(5, 1, 8, 8), (3, 3, 32, 24), (1, 3, 4, 4), (0, 1, 8, 8)])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_shape_type_and_layout_stay(kind: str, shape: tuple[int, ...], layout: torch.memory_format) -> None:
@@ -77,3 +81,39 @@ def test_the_same_generator_gives_the_same_images() -> None:
 def test_unknown_kind() -> None:
     with pytest.raises(ConfigError, match="'rotate' is not known; use one of: none, shift, flip-shift"):
         augment(torch.zeros(1, 1, 8, 8), "rotate", generator())
+
+
+def test_waveforms_keep_their_length_and_their_word() -> None:
+    time_s = torch.arange(4000) / 8000
+    batch = (0.3 * torch.sin(2 * torch.pi * 500 * time_s)).repeat(16, 1, 1)
+    found = augment(batch, "waveform", generator())
+    assert found.shape == batch.shape
+    assert found.abs().max() <= 1
+    peaks = torch.fft.rfft(found[:, 0]).abs().argmax(dim=1) * 2.0  # Hz
+    assert (peaks - 500).abs().max() < 0.2 * 500  # as fast as SPEEDS allow
+    assert len({float(peak) for peak in peaks}) <= 2  # one speed for the batch
+    levels = found.square().mean((1, 2)).sqrt()
+    assert levels.max() / levels.min() > 1.3
+    assert not torch.equal(found[0], found[1])
+
+
+def test_loud_waveforms_are_clipped_and_silent_ones_stay_silent() -> None:
+    assert augment(torch.ones(8, 1, 400), "waveform", generator()).max() == 1
+    assert (augment(torch.zeros(8, 1, 400), "waveform", generator()) == 0).all()
+
+
+def test_a_tenth_of_the_words_become_unknown_and_padding_stays() -> None:
+    batch = torch.randint(2, 90, (400, 20), generator=generator())
+    batch[:, 15:] = PAD
+    found = augment(batch, "drop-words", generator(1))
+    assert found.dtype == torch.int64
+    assert (found[:, 15:] == PAD).all()
+    changed = found != batch
+    assert (found[changed] == UNKNOWN).all()
+    assert changed[:, :15].float().mean().item() == pytest.approx(DROPPED, abs=0.015)
+
+
+@pytest.mark.parametrize("kind", ["waveform", "drop-words"])
+def test_the_same_state_gives_the_same_samples(kind: str) -> None:
+    batch = torch.randn(4, 1, 400) if kind == "waveform" else torch.randint(2, 9, (4, 9))
+    assert torch.equal(augment(batch, kind, generator(3)), augment(batch, kind, generator(3)))

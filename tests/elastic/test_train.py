@@ -21,7 +21,7 @@ from hwnas.elastic.inverted_residual import ElasticInvertedResidual
 from hwnas.elastic.space import ElasticSpace
 from hwnas.elastic.supernet import Supernet
 from hwnas.elastic.train import Progress, TrainSettings, _Clock, load_supernet, train_supernet
-from hwnas.errors import RunFolderError, TrainingError
+from hwnas.errors import ConfigError, RunFolderError, TrainingError
 
 SETTINGS = TrainSettings(epochs=3, seed=4, batch_size=32, learning_rate=0.1, n_random=1)
 
@@ -199,3 +199,29 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert rates.index(max(rates)) == 5
     assert rates[50] == pytest.approx(0.25)
     assert rates[100] == pytest.approx(0)
+
+
+def test_adamw_goes_on_with_the_same_weights(few_digits: Task, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, optimizer="adamw", learning_rate=2e-3, epochs=2)
+    whole, _, steps = trained(few_digits, settings)
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == 1 and progress.share > 0.6:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_supernet(
+            fresh(few_digits), TINY.for_task(few_digits), few_digits, settings, folder=tmp_path, on_step=stop
+        )
+    resumed, at, rest = trained(few_digits, settings, tmp_path)
+    assert at.epoch == 2
+    assert 0 < len(rest) < len(steps)
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_an_optimizer_that_is_not_known(few_digits: Task) -> None:
+    with pytest.raises(ConfigError, match="'lion' is not known; use sgd or adamw"):
+        trained(few_digits, replace(SETTINGS, optimizer="lion"))

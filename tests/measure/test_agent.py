@@ -17,7 +17,7 @@ from hwnas.measure.agent import LOADERS, PROVIDERS, _energy_sensor, _power_mode
 from hwnas.measure.session import RUNTIMES
 from hwnas.plugins import load_plugin
 from hwnas.runtimes.onnxruntime import OnnxRuntime
-from hwnas.testing.networks import small_network
+from hwnas.testing.networks import ids_network, small_network
 
 AGENT = Path(__file__).parents[2] / "hwnas/measure/agent.py"
 
@@ -73,6 +73,16 @@ def test_a_session_from_load_to_quit(model: Path, tmp_path: Path) -> None:
     assert unload == {"ok": True}
     assert not gone["ok"]
     assert bye["ok"]
+
+
+def test_a_model_of_ids_gets_valid_ones(tmp_path: Path) -> None:
+    network, path = ids_network(), tmp_path / "ids.onnx"
+    OnnxRuntime().export(network, ExportSpec(precision="fp32", input_shape=(12,), n_ids=50), path)
+    load = {"op": "load", "model": "a", "path": str(path), "threads": 1, "input_shape": [1, 12]}
+    good, run, bad = ask(tmp_path, load | {"n_ids": 50}, {"op": "run", "model": "a", "calls": 3}, load)
+    assert good == {"ok": True, "output_shape": [1, 5]}
+    assert len(run["samples_ms"]) == 3
+    assert not bad["ok"]
 
 
 @pytest.mark.parametrize(

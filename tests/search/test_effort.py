@@ -6,14 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hwnas.search_spaces.ds_cnn import SPACE as DS_CNN
 from hwnas.search_spaces.fbnet import SPACE as FBNET
 from hwnas.search_spaces.mnasnet import SPACE as MNASNET
 from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
 from hwnas.search_spaces.nasbench201 import SPACE as NASBENCH201
 from hwnas.search_spaces.ofa_mobilenetv3 import SPACE as OFA
+from hwnas.search_spaces.tiny_transformer import SPACE as TINY_TRANSFORMER
 
 from hwnas.core.space import SearchSpace
-from hwnas.core.task import Preprocessing, Split, Task
+from hwnas.core.task import InputPreprocessing, Preprocessing, Split, Task
+from hwnas.core.tokens import TokenPreprocessing
+from hwnas.core.waveform import WaveformPreprocessing
+from hwnas.errors import DataError
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import (
     MAX_FINISH_EPOCHS,
@@ -172,3 +177,23 @@ def test_a_largest_network_that_costs_most_of_a_step_sits_some_out() -> None:
     assert planned(MOBILENET, task, clock=minute).training.teach_every == MOST_TEACH_EVERY
     assert planned(NASBENCH201, task, clock=minute).training.teach_every < MOST_TEACH_EVERY
     assert planned(MOBILENET, task).training.teach_every == 1
+
+
+@pytest.mark.parametrize("clock", [FOREVER, Clock.starting_now(600)], ids=["no time", "timed"])
+def test_sounds_and_texts_are_never_made_smaller(clock: Clock) -> None:
+    def of(inputs: np.ndarray, preprocessing: InputPreprocessing) -> Task:
+        split = Split(np.repeat(inputs, 300, axis=0), np.arange(300) % 4)
+        return Task("blank", inputs.shape[1:], 4, tuple("0123"), split, split, split, preprocessing)
+
+    sounds = of(np.zeros((1, 1, 5360), np.int16), WaveformPreprocessing(8000, 5360))
+    texts = of(np.ones((1, 40), np.int64), TokenPreprocessing(40, tuple(map(str, range(50)))))
+    for space, task in ((DS_CNN, sounds), (TINY_TRANSFORMER, texts)):
+        effort = planned(space, task, clock=clock)
+        assert effort.shrink == 1
+        assert effort.training.small_share == 0
+        assert finish_factors(effort, task) == [1]
+        assert finish_shrink(effort, 10**9, task) == 1
+        with pytest.raises(DataError, match="only images can be divided"):
+            task.shrunk(2)
+    assert planned(DS_CNN, sounds).training.optimizer == "sgd"
+    assert planned(TINY_TRANSFORMER, texts).training.optimizer == "adamw"

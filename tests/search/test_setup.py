@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
 from hwnas.search_spaces.nasbench201 import SPACE as NASBENCH201
+from recordings import words
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.compression import CompressionPlan
@@ -19,7 +20,15 @@ from hwnas.errors import ConfigError, PredictorError, UnknownPluginError
 from hwnas.plugins import plugin_names
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.search.config import SearchConfig
-from hwnas.search.setup import Setup, best_space_of, find_parts, find_predictor_set, freeze, within_domain
+from hwnas.search.setup import (
+    Setup,
+    best_space_of,
+    find_parts,
+    find_predictor_set,
+    freeze,
+    space_for,
+    within_domain,
+)
 
 NANO = SearchConfig(devices=("jetson-nano",))
 MOON = Device(name="moon", title="A rock", kind="cpu", runtime="none", precisions=("fp32", "int8"), channel_multiple=4)
@@ -136,3 +145,24 @@ def test_where_no_pruned_network_is_known_nothing_is_pruned(setup: Setup, make_p
     assert knows(whole - (pruned - whole)).stages == ()
     assert knows(whole).in_domain_only
     assert knows(whole | pruned).stages == setup.stages
+
+
+@pytest.mark.parametrize(
+    ("task", "space"),
+    [("keywords", "ds-cnn"), ("text", "tiny-transformer"), ("digits", "mobilenet"), ("a task of mine", "mobilenet")],
+)
+def test_a_task_says_which_space_suits_it(task: str, space: str) -> None:
+    assert space_for(task, find_device("cpu")) == space
+    assert space_for(task, find_device("jetson")) == (space if "-" in space else "nasbench201")
+
+
+def test_parts_of_a_search_of_words(tmp_path: Path) -> None:
+    config = SearchConfig(devices=("cpu",), task="keywords", data=words(tmp_path))
+    setup = find_parts(config, None, None)
+    assert (setup.space.name, setup.task.input_shape) == ("ds-cnn", (1, 1600))
+    assert setup.stages == setup.space.stages != ()
+    assert find_parts(config, None, setup.task).space.name == "ds-cnn"
+    with pytest.raises(ConfigError, match="must be"):
+        find_parts(replace(config, space="nasbench201"), None, None)
+    with pytest.raises(ConfigError, match="space 'mobilenet' takes"):
+        find_parts(replace(config, space="mobilenet"), None, None)
