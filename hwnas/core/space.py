@@ -13,7 +13,9 @@ from hwnas.core.architecture import Architecture, Value
 from hwnas.core.task import TaskLike
 from hwnas.errors import ConfigError, InvalidArchitectureError
 
-__all__ = ["Choice", "SearchSpace"]
+__all__ = ["PRUNE_RATIOS", "Choice", "SearchSpace"]
+
+PRUNE_RATIOS = (0.0, 0.25, 0.5)
 
 Build = Callable[[Architecture, TaskLike], Any]
 
@@ -54,6 +56,8 @@ class SearchSpace:
     weight_shared = False
     # Options in the order of the numbers that published tables give them; none: tables name the options themselves.
     codes: tuple[Value, ...] = ()
+    # Names the weights that a space is made of, where it is made of some.
+    fingerprint = ""
 
     def __init__(
         self,
@@ -85,6 +89,10 @@ class SearchSpace:
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose channels can be pruned; none in a plain space."""
         return ()
+
+    def prune_ratios(self, stage: str) -> tuple[float, ...]:
+        """Shares of channels that a stage may lose, ascending from 0."""
+        return PRUNE_RATIOS
 
     def for_task(self, task: TaskLike) -> SearchSpace:
         """The space with the options that fit the task's input; itself, if they do not depend on it."""

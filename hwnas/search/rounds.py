@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
 from hwnas.core.measurement import MEASUREMENTS, Measurement, measurement_lines, read_measurements
 from hwnas.core.predictor import LatencyPredictor, Prediction
@@ -30,7 +31,7 @@ from hwnas.search.effort import (
 )
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
-from hwnas.search.frontier import assemble, measure_finished, still_wanted
+from hwnas.search.frontier import assemble, measure_finished, model_of, still_wanted
 from hwnas.search.loop import Loop
 from hwnas.search.per_device import folder_of, write_each
 from hwnas.search.result import SearchResult
@@ -38,7 +39,7 @@ from hwnas.search.roundlog import RoundLog
 from hwnas.search.setup import PREDICTORS, THREADS, Setup
 from hwnas.search.study import Evaluated
 from hwnas.search.targets import Targets
-from hwnas.store import write_atomic, write_json
+from hwnas.store import write_atomic, write_json, write_original
 
 __all__ = ["LEAST_FINISHED", "Rounds"]
 
@@ -63,6 +64,8 @@ class Rounds:
         loop: of the first round; its budget is replaced in further ones.
         clock: ends further rounds, and fine-tuning.
         reference: device -> the bad corner of its hypervolume.
+        original: what all models are compared with, if there is such a network: it is exported and measured like them,
+            also if it is over a budget, and `original.json` says what came out.
     """
 
     config: SearchConfig
@@ -74,6 +77,7 @@ class Rounds:
     effort: Effort
     clock: Clock
     reference: Mapping[str, tuple[float, float]]
+    original: Candidate | None = None
     _finished: list[tuple[Evaluated, Finished]] = field(default_factory=list)
     _measured: ByDevice = field(default_factory=dict)
     _latest: ByDevice = field(default_factory=dict)
@@ -125,6 +129,8 @@ class Rounds:
         front = assemble(
             self._finished, self._measured, self.loop.budget, self.targets, self.reference, seed=self.config.seed
         )
+        if self.original is not None and (made := finisher.known(self.original)) is not None:
+            write_original(self.folder, model_of(made, self.loop.budget, self.targets.devices, kept))
         write_json(self.folder / "front.json", front.to_json())
         SearchResult(self.folder, front).report()
         return front
@@ -137,13 +143,25 @@ class Rounds:
         order = finishing_order([self._as_measured(record) for record in records], self.config.n_front)
         order = [record for record in order if record.candidate not in done]
         finished = self._finish(finisher, order, wanted)
+        models = [made for _, made in finished]
+        if (original := self._finish_original(finisher)) is not None and original.candidate not in done:
+            models = [original, *(made for made in models if made.candidate != original.candidate)]
         latest = {
             setup.device.name: measure_finished(
-                finished, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
+                models, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
             )
             for setup in self.targets.setups
         }
         return finished, latest
+
+    def _finish_original(self, finisher: Finisher) -> Finished | None:
+        if self.original is None:
+            return None
+        try:
+            return finisher.finish(self.original, epochs=0)
+        except RuntimeExportError as error:
+            self.listener.note(f"the original is not compared: {error}")
+            return None
 
     def _done_before(
         self, number: int, finisher: Finisher, records: Sequence[Evaluated]

@@ -80,6 +80,7 @@ class Setup:
             "space": self.space.name,
             "choices": {choice.label: list(choice.options) for choice in self.joint.choices},
             "data": self.task.fingerprint,
+            **({"weights": self.space.fingerprint} if self.space.fingerprint else {}),
         }
 
 
@@ -159,6 +160,8 @@ def within_domain(setup: Setup, predictors: Mapping[str, LatencyPredictor], *, s
         return setup
     pruned = [candidate for candidate in samples if candidate.compression.prune]
     knows_pruned = not pruned or share_inside(pruned) > 0.2
+    if not knows_pruned and setup.space.size == 1:  # ratios are all there is to search
+        return setup
     return replace(setup, stages=setup.stages if knows_pruned else (), in_domain_only=True)
 
 

@@ -22,6 +22,11 @@ OPTIONS = {
         *("--device", "--space", "--task", "--data", "--trials", "--time", "--max-latency", "--max-size"),
         *("--max-memory", "--precision", "--seed", "--out", "--storage", "--resume"),
     ),
+    "compress": (
+        *("MODEL.py:FUNCTION", "--weights", "--device", "--task", "--data", "--trials", "--time", "--max-latency"),
+        *("--max-size", "--max-memory", "--precision", "--input-shape", "--importance", "--seed", "--out", "--resume"),
+        "Example:",
+    ),
     "worker": ("RUN", "--storage", "--data"),
     "measure": ("--device", "--space", "--samples", "--host", "--out"),
     "calibrate": ("--device", "--measurements", "--sources"),
