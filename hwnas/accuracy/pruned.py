@@ -46,8 +46,8 @@ class PrunedEvaluator(InheritedEvaluator):
         return self.space.fresh(candidate, self.multiple)
 
     def is_final(self, candidate: Candidate) -> bool:
-        """Whether nothing is pruned."""
-        return not candidate.compression.prune
+        """Whether it is the network as it came."""
+        return self.space.is_whole(candidate)
 
     def teacher(self) -> nn.Module | None:
         """The user's network."""

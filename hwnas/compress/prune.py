@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels of a trained network are cut out, in every layer that they run through.
+"""Structured pruning: whole channels and blocks of a trained network are cut out, in every layer that they run through.
 
 Torch-Pruning's dependency graph says which layers those are. It is asked once; what it says is kept as plain indices,
 so that one more pruned network costs a few slices of weights.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hwnas.compress.blocks import find_blocks, leave_out
 from hwnas.compress.stages import find_stages
 from hwnas.core.compression import kept_channels
 from hwnas.errors import BuildError, ConfigError, InvalidArchitectureError, MissingDependencyError, nearest
@@ -66,6 +67,16 @@ class ChannelGroup:
     cuts: tuple[Cut, ...] = field(repr=False)
     order: tuple[int, ...] = field(repr=False)
 
+    @property
+    def makers(self) -> list[str]:
+        """Names of the layers whose output the channels are."""
+        return [cut.name for cut in self.cuts if not cut.is_parameter and _is_output(cut)]
+
+    @property
+    def readers(self) -> list[str]:
+        """Names of the layers whose input they are."""
+        return [cut.name for cut in self.cuts if not cut.is_parameter and not _is_output(cut)]
+
     def kept(self, ratio: float, multiple: int) -> int:
         """How many channels stay: a multiple of `multiple` where there are more than so many, and never none."""
         unit = multiple // math.gcd(multiple, self.parts)
@@ -86,16 +97,18 @@ class PrunableNetwork:
         network: in eval mode on the CPU; never changed.
         groups: its channel groups, in the network's order.
         stages: name -> places in `groups`; a ratio is given for each stage.
+        blocks: sequence of blocks -> those that can be left out, in the network's order.
         left_whole: why channels that the graph knows cannot be cut, a line each.
     """
 
     network: nn.Module = field(repr=False)
     groups: tuple[ChannelGroup, ...]
     stages: Mapping[str, tuple[int, ...]]
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     left_whole: tuple[str, ...] = ()
 
-    def kept(self, ratios: Mapping[str, float], multiple: int) -> tuple[int, ...]:
-        """How many channels of each group stay.
+    def kept(self, ratios: Mapping[str, float], multiple: int, left_out: Sequence[str] = ()) -> tuple[int, ...]:
+        """How many channels of each group stay; all of a group that goes with its block.
 
         Raises:
             InvalidArchitectureError: there is no such stage, or a ratio would leave nothing of it.
@@ -112,23 +125,25 @@ class PrunableNetwork:
         kept = [group.channels for group in self.groups]
         for stage, ratio in ratios.items():
             for at in self.stages[stage]:
-                kept[at] = self.groups[at].kept(ratio, multiple)
+                if any(not _is_in(name, left_out) for name in self.groups[at].makers):
+                    kept[at] = self.groups[at].kept(ratio, multiple)
         return tuple(kept)
 
-    def pruned(self, ratios: Mapping[str, float], *, multiple: int = 8) -> nn.Module:
-        """A copy without the least important channels, in eval mode; without ratios an exact copy.
+    def pruned(self, ratios: Mapping[str, float], *, multiple: int = 8, left_out: Sequence[str] = ()) -> nn.Module:
+        """A copy without the least important channels, in eval mode; with nothing to cut an exact copy.
 
         Args:
             ratios: stage -> share of its channels that is cut; a stage that is not named stays whole.
             multiple: channel counts that remain are multiples of it.
+            left_out: blocks that pass on what they are given.
         Raises:
             InvalidArchitectureError: there is no such stage, or a ratio would leave nothing of it.
         """
-        return self.cut_to(self.kept(ratios, multiple))
+        return self.cut_to(self.kept(ratios, multiple, left_out), left_out)
 
-    def cut_to(self, kept: Sequence[int]) -> nn.Module:
+    def cut_to(self, kept: Sequence[int], left_out: Sequence[str] = ()) -> nn.Module:
         """A copy in which each group keeps so many channels, in eval mode; see `kept`."""
-        return _cut(self.network, self.groups, kept)
+        return leave_out(_cut(self.network, self.groups, kept), left_out)
 
 
 def find_channels(
@@ -186,7 +201,9 @@ def find_channels(
         why = whole[0] if whole else f"no layer has more than {multiple} channels that do not leave the network"
         raise BuildError(f"nothing of the network can be pruned: {why}; give a network of plain layers")
     stages = find_stages([group.name for group in groups])
-    return PrunableNetwork(frozen, tuple(groups), stages, tuple(whole))
+    coupled = [(group.makers, group.readers) for group in found if isinstance(group, ChannelGroup)]
+    blocks = find_blocks(outline, coupled, input_shape)
+    return PrunableNetwork(frozen, tuple(groups), stages, blocks, tuple(whole))
 
 
 def _import_torch_pruning() -> Any:
@@ -253,6 +270,10 @@ def _group_of(
     # In an order of execution that the graph does not tell, the network's own order of layers is what people read.
     name = min((cut.name for cut in cuts if cut.name in order and _is_output(cut)), key=order.__getitem__)
     return ChannelGroup(name, channels, parts, tuple(cuts), tuple(mean.argsort(stable=True).tolist()))
+
+
+def _is_in(name: str, blocks: Sequence[str]) -> bool:
+    return any(name.startswith(f"{block}.") for block in blocks)
 
 
 def _is_output(cut: Cut) -> bool:

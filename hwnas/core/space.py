@@ -56,6 +56,8 @@ class SearchSpace:
     weight_shared = False
     # Options in the order of the numbers that published tables give them; none: tables name the options themselves.
     codes: tuple[Value, ...] = ()
+    # Whether all candidates are made of one trained network, which they are compared with.
+    of_one_network = False
     # Names the weights that a space is made of, where it is made of some.
     fingerprint = ""
 

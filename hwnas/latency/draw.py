@@ -29,7 +29,7 @@ def draw_candidates(
 
     Every other pair of these is drawn towards the smallest network: a random share of its choices is. Fronts lie at the
     fast end, where a plain draw has next to nothing, and a predictor that errs there errs where it is believed. Where
-    there is but one architecture, all but the first are pruned, and the choices are the ratios.
+    all are made of one network, that is the first, and all others are pruned, towards the fast end by ratios as well.
 
     Args:
         space: bound to the task.
@@ -38,9 +38,11 @@ def draw_candidates(
     drawn = []
     for number in range(count):
         for precision in precisions:
-            fixed = space.smallest() if number in (0, 2) else space.largest() if number == 1 else None
-            is_whole = number == 0 if space.size == 1 else number % 2 or number == 0
-            ratios = {} if is_whole else _ratios(space, number // 2 % 2 if space.size == 1 else 0, rng)
+            one = space.of_one_network
+            ends = (space.largest,) * 2 + (space.smallest,) if one else (space.smallest, space.largest, space.smallest)
+            fixed = ends[number]() if number < len(ends) else None
+            is_whole = number == 0 if one else number % 2 or number == 0
+            ratios = {} if is_whole else _ratios(space, number // 2 % 2 if one else 0, rng)
             if number == 2:  # the least work that the space has
                 ratios = {stage: space.prune_ratios(stage)[-1] for stage in space.stages}
             drawn.append(Candidate(fixed or _draw(space, number // 2 % 2, rng), CompressionPlan.of(precision, ratios)))

@@ -18,7 +18,6 @@ from hwnas.compress.prune import find_channels
 from hwnas.compress.sensitivity import SENSITIVITY, Sensitivity, measure_sensitivity
 from hwnas.compress.space import NetworkSpace
 from hwnas.core.candidate import Candidate
-from hwnas.core.compression import CompressionPlan
 from hwnas.core.task import Task
 from hwnas.devices.resolve import find_device
 from hwnas.elastic.data import batches
@@ -64,9 +63,9 @@ def compress(
 ) -> SearchResult:
     """Search for the best ways to prune and quantize a trained network for a device, or for each of several.
 
-    Whole channels are cut, by a ratio for each stage of the network. A candidate's accuracy is read with the weights
-    that are left; the models of the front are fine-tuned, with the network as their teacher, exported and measured like
-    those of a search.
+    Whole channels are cut, by a ratio for each stage of the network, and whole residual blocks. A candidate's accuracy
+    is read with the weights that are left; the models of the front are fine-tuned, with the network as their teacher,
+    exported and measured like those of a search.
 
     Args:
         network: a trained network; a function that builds it: `build(task)`, `build(architecture, task)` or `build()`;
@@ -161,7 +160,7 @@ def own_space(
     for sentence in prunable.left_whole:
         listener.note(sentence)
     space = NetworkSpace(name, prunable, task, multiple=multiple, importance=importance)
-    if known is not None and tuple(known.stages) == space.stages:
+    if known is not None and set(known.stages) == set(space.shares()):
         return space.narrowed(known)
     return space.narrowed(_sensitivity(space, task, multiple, listener))
 
@@ -174,7 +173,7 @@ def _sensitivity(space: NetworkSpace, task: Task, multiple: int, listener: Liste
     guessing = float(np.bincount(task.validation.labels).max() / len(task.validation))
 
     def accuracy_of(ratios: Mapping[str, float]) -> float:
-        found = evaluator.evaluate(Candidate(space.largest(), CompressionPlan.of("fp32", ratios))).accuracy
+        found = evaluator.evaluate(space.shortened(ratios)).accuracy
         if not ratios and found < guessing + 3 * (guessing * (1 - guessing) / evaluator.n_read) ** 0.5:
             raise ConfigError(
                 f"the network's accuracy on the validation split of task {task.name!r} is {found:.1%}, no better than "
@@ -183,11 +182,11 @@ def _sensitivity(space: NetworkSpace, task: Task, multiple: int, listener: Liste
             )
         return found
 
-    ratios = {stage: space.prune_ratios(stage)[1:] for stage in space.stages}
-    listener.phase("sensitivity", 1 + sum(map(len, ratios.values())))
+    shares = space.shares()
+    listener.phase("sensitivity", 1 + sum(map(len, shares.values())))
     with threads_for(macs * 64.0):
         return measure_sensitivity(
-            ratios,
+            shares,
             accuracy_of,
             guessing=guessing,
             n=evaluator.n_read,

@@ -69,7 +69,7 @@ class JointSpace:
         plan = candidate.compression
         least = getattr(self.space, "least_plan", None)
         if least is not None:  # the space says itself which ratios cut alike, without tracing each
-            return Candidate(architecture, least(plan, self.multiple))
+            return Candidate(architecture, least(Candidate(architecture, plan), self.multiple))
         here = Candidate(architecture, plan)
         for stage, _ in plan.prune:
             rest = {s: r for s, r in here.compression.prune if s != stage}

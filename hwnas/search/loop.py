@@ -179,13 +179,13 @@ class Loop:
     def _anchors(self, number: int, seen: set[Candidate]) -> list[Candidate]:
         """The two ends of the space begin the search, so that the front spans it from the start.
 
-        Where it has but one architecture, that is the first, whole, at each precision: all others are compared with it.
+        Where all are made of one network, that is the first, whole, at each precision: all others are compared with it.
         """
         joint = self.budget.joint
         if self.study.has_open_trials:
             return []
         smallest, largest = self.budget.smallest(), joint.space.largest()
-        if joint.space.size == 1:
+        if joint.space.of_one_network:
             whole = [Candidate(largest, CompressionPlan(precision)) for precision in joint.precisions]
             ends = [*whole, smallest]
         else:

@@ -199,8 +199,8 @@ def _doubts(setup: Setup, predictors: Mapping[str, LatencyPredictor], is_one_of_
 def _sees_pruning(setup: Setup, space: NetworkSpace, predictor: LatencyPredictor, on: str) -> list[str]:
     """A warning where a predictor promises next to nothing for the most that can be cut."""
     most = {stage: space.prune_ratios(stage)[-1] for stage in space.stages}
-    plans = [CompressionPlan.of(setup.precisions[0], ratios) for ratios in ({}, most)]
-    networks = [setup.joint.operations(Candidate(space.largest(), plan)) for plan in plans]
+    ends = [space.shortened({}, setup.precisions[0]), space.shortened(most, setup.precisions[0])]
+    networks = [setup.joint.operations(candidate) for candidate in ends]
     whole, cut = (prediction.latency_ms for prediction in predictor.predict(networks))
     if cut <= LEAST_GAIN * whole:
         return []

@@ -160,7 +160,7 @@ def within_domain(setup: Setup, predictors: Mapping[str, LatencyPredictor], *, s
         return setup
     pruned = [candidate for candidate in samples if candidate.compression.prune]
     knows_pruned = not pruned or share_inside(pruned) > 0.2
-    if not knows_pruned and setup.space.size == 1:  # ratios are all there is to search
+    if not knows_pruned and setup.space.of_one_network:  # there would be next to nothing to search
         return setup
     return replace(setup, stages=setup.stages if knows_pruned else (), in_domain_only=True)
 
