@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hwnas.core.task import Preprocessing, Split, Task
     from hwnas.errors import HwnasError
     from hwnas.search.api import search, worker
+    from hwnas.search.compression import compress
     from hwnas.search.config import SearchConfig
     from hwnas.search.run import SearchResult
     from hwnas.search.sampler import HypervolumeSampler
@@ -36,13 +37,14 @@ __all__ = [
     "Split",
     "Task",
     "__version__",
+    "compress",
     "read_front",
     "search",
     "worker",
 ]
 
-# Public name -> module that defines it. Nothing is imported before it is asked for; "search" is the package itself,
-# which can be called.
+# Public name -> module that defines it. Nothing is imported before it is asked for; "compress" and "search" are the
+# packages themselves, which can be called.
 _HOMES = {
     "Architecture": "hwnas.core.architecture",
     "Candidate": "hwnas.core.candidate",
@@ -70,8 +72,8 @@ def __getattr__(name: str) -> Any:
         return version("hwnas")
     from importlib import import_module
 
-    if name == "search":
-        return import_module("hwnas.search")
+    if name in ("compress", "search"):
+        return import_module(f"hwnas.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'hwnas' has no attribute {name!r}; public names: {', '.join(__all__)}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

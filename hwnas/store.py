@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hwnas.core.front import Front
+from hwnas.core.front import Front, FrontModel
 from hwnas.errors import RunFolderError, SchemaError
 
 __all__ = [
@@ -19,10 +19,12 @@ __all__ = [
     "inside",
     "read_front",
     "read_json",
+    "read_original",
     "remove_parts",
     "sha256_of",
     "write_atomic",
     "write_json",
+    "write_original",
 ]
 
 
@@ -33,6 +35,7 @@ def _read_umask() -> int:
 
 
 _UMASK = _read_umask()
+ORIGINAL, ORIGINAL_SCHEMA = "original.json", 1
 PART = ".part"  # ends the names of files that are not whole yet
 
 
@@ -108,6 +111,30 @@ def read_front(run_dir: Path) -> Front:
         return Front.from_json(raw)
     except (RunFolderError, SchemaError) as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def write_original(run_dir: Path, model: FrontModel) -> None:
+    """Write `original.json`: the network that a run began with, as a model of the front is written."""
+    write_json(run_dir / ORIGINAL, {"schema": ORIGINAL_SCHEMA, "model": model.to_json()})
+
+
+def read_original(run_dir: Path, front: Front) -> FrontModel | None:
+    """The network that a run began with; None if it began with none.
+
+    Args:
+        front: of the same run.
+    Raises:
+        RunFolderError: the file is damaged.
+        SchemaError: another version wrote it.
+    """
+    path = run_dir / ORIGINAL
+    if not path.exists():
+        return None
+    raw = read_json(path, schema=ORIGINAL_SCHEMA)
+    try:
+        return FrontModel.from_json(raw.get("model"), space=front.space, devices=front.devices)
+    except RunFolderError as error:
+        raise RunFolderError(f"{path}: {error}") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import time
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
-from hwnas.accuracy.recalibrate import recalibrate
-from hwnas.compress.quantize import simulate
+from hwnas.accuracy.inherited import InheritedEvaluator
 from hwnas.core.architecture import Architecture
 from hwnas.core.candidate import Candidate
-from hwnas.core.evaluation import Evaluation
 from hwnas.core.task import Task
-from hwnas.elastic.data import accuracy, batches
 from hwnas.elastic.supernet import Supernet
-from hwnas.errors import TrainingError
 
 __all__ = ["SupernetEvaluator"]
 
 
-class SupernetEvaluator:
+class SupernetEvaluator(InheritedEvaluator):
     """Cuts the subnet out, prunes it, recalibrates batch norm, simulates the precision, reads the validation split.
 
     Args:
@@ -45,45 +37,13 @@ class SupernetEvaluator:
         limit: int | None = None,
         weight_bits: int = 8,
     ) -> None:
-        self.net, self.largest, self.task, self.multiple = net, largest, task, multiple
-        self.limit, self.weight_bits = limit, weight_bits
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        walk = batches(task.train, task.preprocessing, 64, device=self.device, limit=n_calibration)
-        self.calibration: list[Tensor] = [inputs for inputs, _ in walk]
+        super().__init__(task, "supernet", n_calibration=n_calibration, limit=limit, weight_bits=weight_bits)
+        self.net, self.largest, self.multiple = net, largest, multiple
 
-    def subnet(self, candidate: Candidate) -> nn.Module:
-        """The recalibrated subnet at full precision, on the evaluator's device."""
-        model = self.net.extract(candidate.architecture, candidate.compression, self.multiple)
-        model = model.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return recalibrate(model, self.calibration)
-
-    def network(self, candidate: Candidate) -> nn.Module:
-        """The recalibrated subnet at full precision, on the CPU."""
-        return self.subnet(candidate).cpu()
+    def cut(self, candidate: Candidate) -> nn.Module:
+        """The subnet with the supernet's weights, pruned."""
+        return self.net.extract(candidate.architecture, candidate.compression, self.multiple)
 
     def teacher(self) -> nn.Module | None:
         """The network that taught the others, recalibrated, on the CPU."""
         return self.network(Candidate(self.largest))
-
-    def closer(self) -> SupernetEvaluator | None:
-        """One that reads the whole validation split."""
-        if self.limit is None or self.limit >= len(self.task.validation):
-            return None
-        found = copy.copy(self)  # the supernet is the same
-        found.limit = None
-        return found
-
-    def evaluate(self, candidate: Candidate) -> Evaluation:
-        """See hwnas.core.evaluation.Evaluator."""
-        start = time.monotonic()
-        precision = candidate.compression.precision
-        model = simulate(
-            self.subnet(candidate), precision, self.calibration[0][:32], weight_bits=self.weight_bits, in_place=True
-        )
-        with torch.inference_mode():
-            finite = bool(torch.isfinite(model(self.calibration[0])).all())
-        if not finite:
-            raise TrainingError(f"candidate {candidate.id}: the network's output is not finite")
-        value = accuracy(model, self.task.validation, self.task.preprocessing, limit=self.limit)
-        n = min(self.limit or len(self.task.validation), len(self.task.validation))
-        return Evaluation(value, n, "validation", precision, "supernet", time.monotonic() - start)

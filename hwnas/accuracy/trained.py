@@ -126,6 +126,10 @@ class TrainedEvaluator:
         """A plain space has none: its largest network may never have been trained."""
         return None
 
+    def is_final(self, candidate: Candidate) -> bool:
+        """No: a few epochs are too few."""
+        return False
+
     def evaluate(self, candidate: Candidate) -> Evaluation:
         """See hwnas.core.evaluation.Evaluator."""
         start, precision = time.monotonic(), candidate.compression.precision

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from hwnas.cli.calibrate import calibrate
+from hwnas.cli.compress import compress
 from hwnas.cli.device import device
 from hwnas.cli.devices import devices
 from hwnas.cli.doctor import doctor
@@ -62,7 +63,7 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 def _interrupted(arguments: tuple[str, ...]) -> str:
-    if not arguments or arguments[0] not in ("search", "worker"):
+    if not arguments or arguments[0] not in ("search", "compress", "worker"):
         return "interrupted"
     from hwnas.search.storage import hidden
 
@@ -100,7 +101,7 @@ def hwnas(
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (
-    *(search, worker, watch, front, report, pick, export, verify, measure, calibrate, predict),
+    *(search, compress, worker, watch, front, report, pick, export, verify, measure, calibrate, predict),
     *(devices, spaces, tasks, runtimes, doctor),
 )
 for command in COMMANDS:

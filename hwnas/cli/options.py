@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     *("AsJson", "Data", "EachFront", "FrontDevice", "Host", "MaxLatency", "MaxSize", "MinAccuracy"),
-    *("Run", "Seed", "TaskName", "front_device"),
+    *("Run", "Seed", "TaskName", "front_device", "read_shape"),
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON and nothing else.")]
@@ -37,3 +37,20 @@ def front_device(front: Front, name: str | None) -> str:
     from hwnas.devices.resolve import find_device
 
     return front.device(name if name is None or name in front.devices else find_device(name).name)
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """An input's shape without the batch from "3,224,224" or "3x224x224".
+
+    Raises:
+        ConfigError: it is none.
+    """
+    from hwnas.errors import ConfigError
+
+    try:
+        shape = tuple(int(size) for size in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = (0,)
+    if min(shape) < 1:
+        raise ConfigError(f"--input-shape {text!r}: give whole numbers from 1 without the batch, such as 3,224,224")
+    return shape

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwnas.cli.options import AsJson, Data, TaskName
+from hwnas.cli.options import AsJson, Data, TaskName, read_shape
 from hwnas.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def predict(
     if model is not None:
         if space is not None or architectures is not None:
             raise ConfigError(f"got a model file and architectures; {_USAGE}")
-        _predict_model(device, model, precision, [_shape(text) for text in input_shape or ()], breakdown, as_json)
+        _predict_model(device, model, precision, [read_shape(text) for text in input_shape or ()], breakdown, as_json)
         return
     if space is None or architectures is None:
         raise ConfigError(f"nothing to predict; {_USAGE}")
@@ -74,18 +74,6 @@ def predict(
     _show_architectures(device, rows)
     if breakdown:
         _show_breakdown(rows[0]["breakdown"])
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    from hwnas.errors import ConfigError
-
-    try:
-        shape = tuple(int(size) for size in text.replace("x", ",").split(","))
-    except ValueError:
-        shape = (0,)
-    if min(shape) < 1:
-        raise ConfigError(f"--input-shape {text!r}: give whole numbers from 1 without the batch, such as 3,224,224")
-    return shape
 
 
 def _prediction_json(found: Prediction) -> dict[str, Any]:

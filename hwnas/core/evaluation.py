@@ -20,7 +20,7 @@ class Evaluation:
         n: number of samples it was read on.
         split: "validation" or "test".
         precision: what was computed in (int8 may be simulated; `source` says so).
-        source: "supernet", "trained" or "deployed-file".
+        source: "supernet", "trained", "pruned" (weights of a trained network, pruned) or "deployed-file".
         seconds: wall time it took.
     """
 

@@ -14,7 +14,9 @@ from hwnas.core.candidate import Candidate
 from hwnas.core.task import TaskLike
 from hwnas.errors import ConfigError, InvalidArchitectureError
 
-__all__ = ["Choice", "SearchSpace"]
+__all__ = ["PRUNE_RATIOS", "Choice", "SearchSpace"]
+
+PRUNE_RATIOS = (0.0, 0.25, 0.5)
 
 Build = Callable[[Architecture, TaskLike], Any]
 
@@ -55,6 +57,10 @@ class SearchSpace:
     weight_shared = False
     # Options in the order of the numbers that published tables give them; none: tables name the options themselves.
     codes: tuple[Value, ...] = ()
+    # Whether all candidates are made of one trained network, which they are compared with.
+    of_one_network = False
+    # Names the weights that a space is made of, where it is made of some.
+    fingerprint = ""
 
     def __init__(
         self,
@@ -90,6 +96,10 @@ class SearchSpace:
     def segment_names(self, candidate: Candidate, *, multiple: int = 8) -> tuple[str, ...]:
         """For each segment of a candidate's operations, the name of its stage; none in a plain space."""
         return ()
+
+    def prune_ratios(self, stage: str) -> tuple[float, ...]:
+        """Shares of channels that a stage may lose, ascending from 0."""
+        return PRUNE_RATIOS
 
     def for_task(self, task: TaskLike) -> SearchSpace:
         """The space with the options that fit the task's input; itself, if they do not depend on it."""

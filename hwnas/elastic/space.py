@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -160,6 +161,9 @@ def build_candidate(space: SearchSpace, candidate: Candidate, task: TaskLike, *,
         bound = space.for_task(task)
         bound.check(candidate.architecture)
         return bound._outline.fresh(dict(candidate.architecture), candidate.compression, multiple).eval()
+    fresh = getattr(space, "fresh", None)
+    if fresh is not None:
+        return cast(nn.Module, fresh(candidate, multiple))
     if candidate.compression.prune:
         raise InvalidArchitectureError(f"space {space.name!r} has no stages to prune; drop `prune` from the plan")
     return checked_build(space, candidate, task).eval()

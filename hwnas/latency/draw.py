@@ -18,7 +18,6 @@ from hwnas.trace import operations
 
 __all__ = ["choose_candidates", "draw_candidates"]
 
-PRUNE_RATIOS = (0.0, 0.25, 0.5)
 MOST_SMALL = 0.9  # share of choices that a network drawn towards the smallest takes from it, at most
 _POOL = 400  # networks of a space that a few are chosen from
 
@@ -29,7 +28,8 @@ def draw_candidates(
     """Networks that span a space: smallest, largest, smallest and pruned, then random ones, every other pruned.
 
     Every other pair of these is drawn towards the smallest network: a random share of its choices is. Fronts lie at the
-    fast end, where a plain draw has next to nothing, and a predictor that errs there errs where it is believed.
+    fast end, where a plain draw has next to nothing, and a predictor that errs there errs where it is believed. Where
+    all are made of one network, that is the first, and all others are pruned, towards the fast end by ratios as well.
 
     Args:
         space: bound to the task.
@@ -38,12 +38,24 @@ def draw_candidates(
     drawn = []
     for number in range(count):
         for precision in precisions:
-            fixed = space.smallest() if number in (0, 2) else space.largest() if number == 1 else None
-            ratios = {} if number % 2 or number == 0 else {s: PRUNE_RATIOS[int(rng.integers(3))] for s in space.stages}
+            one = space.of_one_network
+            ends = (space.largest,) * 2 + (space.smallest,) if one else (space.smallest, space.largest, space.smallest)
+            fixed = ends[number]() if number < len(ends) else None
+            is_whole = number == 0 if one else number % 2 or number == 0
+            ratios = {} if is_whole else _ratios(space, number // 2 % 2 if one else 0, rng)
             if number == 2:  # the least work that the space has
-                ratios = dict.fromkeys(space.stages, PRUNE_RATIOS[-1])
+                ratios = {stage: space.prune_ratios(stage)[-1] for stage in space.stages}
             drawn.append(Candidate(fixed or _draw(space, number // 2 % 2, rng), CompressionPlan.of(precision, ratios)))
     return drawn
+
+
+def _ratios(space: SearchSpace, small: int, rng: np.random.Generator) -> dict[str, float]:
+    options = {stage: space.prune_ratios(stage) for stage in space.stages}
+    ratios = {stage: of[int(rng.integers(len(of)))] for stage, of in options.items()}
+    if not small:
+        return ratios
+    share = MOST_SMALL * rng.random()
+    return {stage: options[stage][-1] if rng.random() < share else ratio for stage, ratio in ratios.items()}
 
 
 def _draw(space: SearchSpace, small: int, rng: np.random.Generator) -> Architecture:

@@ -69,6 +69,12 @@ class Clock:
         """A clock that ends `limit_s` from now."""
         return cls(None if limit_s is None else time.monotonic() + limit_s)
 
+    @classmethod
+    def starting(cls, limit_s: float | None, since_s: float | None) -> Clock:
+        """A clock that ends `limit_s` after `since_s` (on the monotonic clock; None: now)."""
+        start_s = time.monotonic() if since_s is None else since_s
+        return cls(None if limit_s is None else start_s + limit_s)
+
     @property
     def left_s(self) -> float | None:
         """Seconds left, not below 0; None: no limit."""

@@ -1,11 +1,13 @@
-"""Who says how accurate a candidate is: a supernet that is trained once, or training each candidate alone."""
+"""Who says how accurate a candidate is: a supernet that is trained once, training each alone, or the user's network."""
 
 from __future__ import annotations
 
 import torch
 
+from hwnas.accuracy.pruned import PrunedEvaluator
 from hwnas.accuracy.supernet import SupernetEvaluator
 from hwnas.accuracy.trained import TrainedEvaluator
+from hwnas.compress.space import NetworkSpace
 from hwnas.core.evaluation import Evaluator
 from hwnas.core.task import Task
 from hwnas.elastic.space import ElasticSpace
@@ -41,6 +43,11 @@ def make_evaluators(
         RunFolderError: the supernet in the run folder is damaged, or of another search.
     """
     seed, setup = folder.config.seed, targets.first
+    bits = weight_bits(targets) if bits is None else bits
+    if isinstance(setup.space, NetworkSpace):
+        multiple, limit = targets.joint.multiple, effort.validation_limit
+        pruned = PrunedEvaluator(setup.space, setup.task, multiple=multiple, limit=limit, weight_bits=bits)
+        return pruned, pruned
     if not isinstance(setup.space, ElasticSpace):
         home = folder.path / TRAINED
         alone = TrainedEvaluator(setup.space, setup.task, epochs=effort.epochs_alone, seed=seed, folder=home)
@@ -52,7 +59,6 @@ def make_evaluators(
     if not trained:
         _train(net, folder, setup.space, small, effort, listener)
     load_supernet(net, folder.path)
-    bits = weight_bits(targets) if bits is None else bits
     cheap, whole = (_evaluator(net, targets, task, effort, bits) for task in (small, setup.task))
     return cheap, whole
 

@@ -43,6 +43,9 @@ class NetworkSource(Protocol):
     def teacher(self) -> nn.Module | None:
         """The network that teaches in distillation; None: labels alone teach."""
 
+    def is_final(self, candidate: Candidate) -> bool:
+        """Whether the weights are to be taken as they are: nothing is fine-tuned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -173,7 +176,8 @@ class Finisher:
         made = self.known(candidate)
         if made is not None:
             return made
-        if stop_after_s == 0:  # without time there is nothing to learn, and nobody to ask
+        # Without time, or in a network that is to stay as it is, there is nothing to learn, and nobody to ask.
+        if stop_after_s == 0 or self.source.is_final(candidate):
             epochs = 0
         if epochs > 0 and not self._has_teacher:
             self._logits, self._has_teacher = self._taught(), True

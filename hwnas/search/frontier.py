@@ -23,7 +23,7 @@ from hwnas.search.finish import Finished
 from hwnas.search.setup import THREADS, Setup
 from hwnas.search.targets import Targets
 
-__all__ = ["assemble", "measure_finished", "still_wanted"]
+__all__ = ["assemble", "measure_finished", "model_of", "still_wanted"]
 
 SECONDS_PER_MODEL = 2.5
 Pairs = Sequence[tuple[Evaluated, Finished]]
@@ -50,7 +50,7 @@ def _kept(latency_ms: Sequence[NDArray[np.float64]], finished: Pairs) -> NDArray
 
 
 def measure_finished(
-    finished: Pairs, setup: Setup, folder: Path, listener: Listener, *, phase: str = "measure"
+    finished: Sequence[Finished], setup: Setup, folder: Path, listener: Listener, *, phase: str = "measure"
 ) -> dict[str, Measurement]:
     """Measure the files on a device, where it can be reached: id -> measurement; what failed is left out and said."""
     if not setup.device.can_be_measured or not finished:
@@ -68,7 +68,7 @@ def measure_finished(
             tuple(setup.task.input_shape),
             setup.task.n_ids,
         )
-        for _, made in finished
+        for made in finished
     ]
     listener.phase(phase, len(items))
     shown = 0
@@ -111,7 +111,7 @@ def assemble(
         measured: device -> id -> measurement.
         reference: device -> the bad corner of its hypervolume.
     """
-    models = [_model(made, budget, targets.devices, measured) for _, made in finished]
+    models = [model_of(made, budget, targets.devices, measured) for _, made in finished]
     latency_ms = [np.array([model.latency[device].best_ms for model in models]) for device in targets.devices]
     kept = [model for model, keep in zip(models, _kept(latency_ms, finished), strict=True) if keep]
     return Front(
@@ -130,9 +130,14 @@ def _area(models: Sequence[FrontModel], device: str, reference: tuple[float, flo
     return hypervolume_within(costs, reference)
 
 
-def _model(
+def model_of(
     made: Finished, budget: Budget, devices: Sequence[str], measured: Mapping[str, Mapping[str, Measurement]]
 ) -> FrontModel:
+    """All that is known of a finished model, as the front says it.
+
+    Args:
+        measured: device -> id -> measurement.
+    """
     promised, artifact = budget.predict(made.candidate), made.manifest["artifact"]
     seen = {device: measured.get(device, {}).get(made.candidate.id) for device in devices}
     return FrontModel(

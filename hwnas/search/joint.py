@@ -16,9 +16,8 @@ from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import TaskLike
 from hwnas.trace import operations
 
-__all__ = ["PRUNE_RATIOS", "JointSpace"]
+__all__ = ["JointSpace"]
 
-PRUNE_RATIOS = (0.0, 0.25, 0.5)
 PRECISION = "precision"
 PRUNE = "prune."
 
@@ -44,7 +43,7 @@ class JointSpace:
     @property
     def choices(self) -> tuple[Choice, ...]:
         """Architecture choices, then precision, then a prune ratio a stage."""
-        prune = [Choice(PRUNE + stage, PRUNE_RATIOS) for stage in self.stages]
+        prune = [Choice(PRUNE + stage, self.space.prune_ratios(stage)) for stage in self.stages]
         return (*self.space.choices, Choice(PRECISION, self.precisions), *prune)
 
     def candidate(self, values: Mapping[str, Value]) -> Candidate:
@@ -68,6 +67,9 @@ class JointSpace:
         """
         architecture = self.space.canonical(candidate.architecture)
         plan = candidate.compression
+        least = getattr(self.space, "least_plan", None)
+        if least is not None:  # the space says itself which ratios cut alike, without tracing each
+            return Candidate(architecture, least(Candidate(architecture, plan), self.multiple))
         here = Candidate(architecture, plan)
         network = self.operations(here).segments if plan.prune else None
         for stage, _ in plan.prune:
@@ -88,7 +90,7 @@ class JointSpace:
     def sample(self, rng: np.random.Generator) -> Candidate:
         """Architecture, precision and ratios drawn uniformly."""
         architecture = self.space.sample(rng)
-        ratios = {stage: float(rng.choice(PRUNE_RATIOS)) for stage in self.stages}
+        ratios = {stage: float(rng.choice(self.space.prune_ratios(stage))) for stage in self.stages}
         precision = self.precisions[int(rng.integers(len(self.precisions)))]
         return self.canonical(Candidate(architecture, CompressionPlan.of(precision, ratios)))
 

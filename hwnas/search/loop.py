@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
 from hwnas.core.evaluation import Evaluation, Evaluator
 from hwnas.core.pareto import hypervolume_within, is_non_dominated
 from hwnas.errors import HwnasError, TrainingError
@@ -202,12 +203,19 @@ class Loop:
         return None
 
     def _anchors(self, number: int, seen: set[Candidate]) -> list[Candidate]:
-        """The two ends of the space begin the search, so that the front spans it from the start."""
+        """The two ends of the space begin the search, so that the front spans it from the start.
+
+        Where all are made of one network, that is the first, whole, at each precision: all others are compared with it.
+        """
         joint = self.budget.joint
-        if number > 1 or self.study.has_open_trials:
+        if self.study.has_open_trials:
             return []
-        values = dict(joint.values(self.budget.smallest()))
-        ends = [self.budget.smallest(), joint.candidate(values | dict(joint.space.largest()))]
+        smallest, largest = self.budget.smallest(), joint.space.largest()
+        if joint.space.of_one_network:
+            whole = [Candidate(largest, CompressionPlan(precision)) for precision in joint.precisions]
+            ends = [*whole, smallest]
+        else:
+            ends = [smallest, joint.candidate({**joint.values(smallest), **largest})]
         return [end for end in ends[number : number + 1] if self._refusal(end, seen) is None]
 
     def _refusal(self, candidate: Candidate, seen: set[Candidate]) -> str | None:

@@ -28,6 +28,17 @@ class SearchResult:
         """The models, fastest first; latency is measured where it could be, else predicted (`model.latency` says)."""
         return list(self.details.models)
 
+    @property
+    def original(self) -> FrontModel | None:
+        """The network that was compressed, whether or not it is on the front; None after a search.
+
+        Raises:
+            RunFolderError: its file is damaged.
+        """
+        from hwnas.store import read_original
+
+        return read_original(self.run_dir, self.details)
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report, one HTML file that works offline, and return its path.
 

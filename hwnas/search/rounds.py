@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
 from hwnas.core.measurement import MEASUREMENTS, Measurement, latest_measurements, measurement_lines
 from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.elastic.threads import threads_for
-from hwnas.errors import MeasurementError
+from hwnas.errors import MeasurementError, RuntimeExportError
 from hwnas.export.verify import compare
 from hwnas.latency.calibrate import learn_from
 from hwnas.latency.predictor import LinearGpPredictor
@@ -23,7 +24,7 @@ from hwnas.search.evaluated import Evaluated, write_trials
 from hwnas.search.events import Listener
 from hwnas.search.finish import Finished, Finisher, NetworkSource, finishing_order
 from hwnas.search.finishing import Finishing, make_finisher
-from hwnas.search.frontier import assemble, measure_finished
+from hwnas.search.frontier import assemble, measure_finished, model_of
 from hwnas.search.ladder import Ladder
 from hwnas.search.loop import Loop
 from hwnas.search.per_device import folder_of
@@ -31,7 +32,7 @@ from hwnas.search.result import SearchResult
 from hwnas.search.roundlog import RoundLog
 from hwnas.search.setup import PREDICTORS, THREADS, Setup
 from hwnas.search.targets import Targets
-from hwnas.store import write_atomic, write_json
+from hwnas.store import write_atomic, write_json, write_original
 
 __all__ = ["Rounds"]
 
@@ -56,6 +57,8 @@ class Rounds:
         clock: ends further rounds, and fine-tuning.
         reference: device -> the bad corner of its hypervolume.
         actors: look closer at candidates and finish models on a cluster; None: that is done here.
+        original: what all models are compared with, if there is such a network: it is exported and measured like them,
+            also if it is over a budget, and `original.json` says what came out.
     """
 
     config: SearchConfig
@@ -68,6 +71,7 @@ class Rounds:
     clock: Clock
     reference: Mapping[str, tuple[float, float]]
     actors: Actors | None = None
+    original: Candidate | None = None
     _finished: list[tuple[Evaluated, Finished]] = field(default_factory=list)
     _measured: ByDevice = field(default_factory=dict)
     _latest: ByDevice = field(default_factory=dict)
@@ -116,6 +120,8 @@ class Rounds:
         front = assemble(
             self._finished, self._measured, self.loop.budget, self.targets, self.reference, seed=self.config.seed
         )
+        if self.original is not None and (made := finisher.known(self.original)) is not None:
+            write_original(self.folder, model_of(made, self.loop.budget, self.targets.devices, kept))
         write_json(self.folder / "front.json", front.to_json())
         SearchResult(self.folder, front).report()
         return front
@@ -130,13 +136,25 @@ class Rounds:
         joint, pool = self.loop.budget.joint, None if self.actors is None else self.actors.finishing(finisher)
         finishing = Finishing(finisher, joint, self.effort, self.clock, self.listener, pool)
         finished = finishing.run(order, wanted, needed=not self._finished)
+        models = [made for _, made in finished]
+        if (original := self._finish_original(finisher)) is not None and original.candidate not in done:
+            models = [original, *(made for made in models if made.candidate != original.candidate)]
         latest = {
             setup.device.name: measure_finished(
-                finished, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
+                models, setup, self.folder, self.listener, phase=f"measure{self._on(setup.device.name)}"
             )
             for setup in self.targets.setups
         }
         return finished, latest
+
+    def _finish_original(self, finisher: Finisher) -> Finished | None:
+        if self.original is None:
+            return None
+        try:
+            return finisher.finish(self.original, epochs=0)
+        except RuntimeExportError as error:
+            self.listener.note(f"the original is not compared: {error}")
+            return None
 
     def _done_before(
         self, number: int, finisher: Finisher, records: Sequence[Evaluated]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwnas.compress.sensitivity import Sensitivity
+from hwnas.compress.space import NetworkSpace
+from hwnas.core.candidate import Candidate
+from hwnas.core.compression import CompressionPlan
 from hwnas.core.front import Front
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.space import SearchSpace
@@ -30,7 +35,9 @@ from hwnas.search.targets import Predictors, Targets, find_targets
 from hwnas.search.together import Invitation, check_storage, facts_of, make_budget, open_study, reference_of
 from hwnas.store import read_front
 
-__all__ = ["SearchResult", "run_search"]
+__all__ = ["SearchResult", "label_of", "run_search"]
+
+LEAST_GAIN = 0.95  # of the latency, after the most was cut: a predictor that sees less than that is of no use
 
 
 def run_search(
@@ -39,6 +46,7 @@ def run_search(
     *,
     space: SearchSpace | None = None,
     task: Task | None = None,
+    since_s: float | None = None,
 ) -> SearchResult:
     """Search, finish and verify; everything is written to the run folder as soon as it is known.
 
@@ -47,12 +55,13 @@ def run_search(
         listener: is told of each step.
         space: used instead of `config.space`.
         task: used instead of `config.task`.
+        since_s: when the time of `config.time_s` began, on the monotonic clock; None: now.
     Raises:
         HwnasError: whatever is wrong with the settings, the data or the device, in one line.
     """
     live = Live(listener or Silent())
     try:
-        return _Run(config, live, space, task).run()
+        return _Run(config, live, space, task, since_s).run()
     finally:
         live.done()
 
@@ -63,9 +72,10 @@ class _Run:
     listener: Live
     given_space: SearchSpace | None
     given_task: Task | None
+    since_s: float | None = None
 
     def run(self) -> SearchResult:
-        folder = RunFolder.open(self.config, label=_label(self.config)) if self.config.resume else None
+        folder = RunFolder.open(self.config, label=label_of(self.config)) if self.config.resume else None
         if folder is not None:
             self.config = folder.config
         check_storage(self.config.storage)
@@ -73,7 +83,7 @@ class _Run:
             return self._run(folder, cluster)
 
     def _run(self, folder: RunFolder | None, cluster: Cluster | None) -> SearchResult:
-        clock = Clock.starting_now(self.config.time_s)
+        clock = Clock.starting(self.config.time_s, self.since_s)
         targets = find_targets(self.config, self.given_space, self.given_task)
         kept = None if folder is None else folder.path / PREDICTORS
         predictors = targets.find_predictors(kept, self.config.seed, self.listener)
@@ -81,10 +91,12 @@ class _Run:
             targets = targets.within_domain(predictors, seed=self.config.seed)
         budget = make_budget(self.config, targets, predictors)
         if folder is None:
-            folder = RunFolder.open(self.config, label=_label(self.config))
+            folder = RunFolder.open(self.config, label=label_of(self.config))
         with folder.locked():
             self.config = folder.config
             targets.freeze(predictors, folder.path / PREDICTORS)
+            if (sensitivity := _sensitivity(targets)) is not None:
+                sensitivity.write(folder.path)
             folder.check_same(facts_of(targets, predictors))
             if folder.is_finished and self._has_all_trials(folder, targets):
                 self.listener.note(f"the run in {folder.path} is finished; nothing is left to do")
@@ -131,9 +143,8 @@ class _Run:
             with threads_for(effort.batch_macs):
                 records = loop.run()
             study.publish(has_ended=True)
-            rounds = Rounds(
-                *(self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference, actors)
-            )
+            parts = (self.config, self.listener, targets, folder.path, source, loop, effort, clock, reference)
+            rounds = Rounds(*parts, actors, _original(targets))
             return rounds.run(records)
 
 
@@ -144,7 +155,22 @@ def _finished(folder: RunFolder) -> SearchResult:
     return result
 
 
-def _label(config: SearchConfig) -> str:
+def _original(targets: Targets) -> Candidate | None:
+    """The user's own network, whole and at full precision (or the first of the precisions that are searched)."""
+    space, precisions = targets.first.space, targets.joint.precisions
+    if not isinstance(space, NetworkSpace):
+        return None
+    precision = "fp32" if "fp32" in precisions else precisions[0]
+    return Candidate(space.largest(), CompressionPlan(precision))
+
+
+def _sensitivity(targets: Targets) -> Sensitivity | None:
+    space = targets.first.space
+    return space.sensitivity if isinstance(space, NetworkSpace) else None
+
+
+def label_of(config: SearchConfig) -> str:
+    """How a new folder of a search is named."""
     parts = [*config.devices, config.space or "", config.task]
     return "-".join(part for part in parts if part).replace("/", "_")
 
@@ -152,9 +178,11 @@ def _label(config: SearchConfig) -> str:
 def _opening(targets: Targets, predictors: Predictors, path: Path) -> list[str]:
     """What the user should know before the search begins."""
     setup, titles = targets.first, [setup.device.title for setup in targets.setups]
-    lines = [
-        f"{setup.task.name} on {' and '.join(titles)}: space {setup.space.name}, {setup.space.size:.3g} architectures"
-    ]
+    what = f"space {setup.space.name}, {setup.space.size:.3g} architectures"
+    if isinstance(setup.space, NetworkSpace):
+        count = math.prod(len(choice.options) for choice in setup.joint.choices)
+        what = f"{setup.space.name}, {len(setup.stages)} stages to prune, {count:.3g} combinations"
+    lines = [f"{setup.task.name} on {' and '.join(titles)}: {what}"]
     for of_device in targets.setups:
         lines += _doubts(of_device, predictors[of_device.device.name], len(titles) > 1)
     if any(of_device.in_domain_only for of_device in targets.setups) and setup.stages != setup.space.stages:
@@ -175,11 +203,27 @@ def _doubts(setup: Setup, predictors: Mapping[str, LatencyPredictor], is_one_of_
     lines = [
         f"latency{on} is predicted, {'measured' if cards[0].measured else 'modelled'} source, held-out error {errors}",
     ]
+    if isinstance(setup.space, NetworkSpace):
+        lines += _sees_pruning(setup, setup.space, predictors[setup.precisions[0]], on)
     if not setup.in_domain_only:
         lines.append(
             f"warning: networks of {setup.space.name} are out of the domain of the predictor{on}; doubt its figures"
         )
     return lines
+
+
+def _sees_pruning(setup: Setup, space: NetworkSpace, predictor: LatencyPredictor, on: str) -> list[str]:
+    """A warning where a predictor promises next to nothing for the most that can be cut."""
+    most = {stage: space.prune_ratios(stage)[-1] for stage in space.stages}
+    ends = [space.shortened({}, setup.precisions[0]), space.shortened(most, setup.precisions[0])]
+    networks = [setup.joint.operations(candidate) for candidate in ends]
+    whole, cut = (prediction.latency_ms for prediction in predictor.predict(networks))
+    if cut <= LEAST_GAIN * whole:
+        return []
+    return [
+        f"warning: the predictor{on} sees little gain in pruning ({whole:.3g} ms whole, {cut:.3g} ms with most cut): "
+        "it knows no such networks; a device that can be measured shows more (`hwnas device add`)"
+    ]
 
 
 def _kept_effort(folder: RunFolder, planned: Effort, clock: Clock) -> Effort:

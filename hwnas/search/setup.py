@@ -81,6 +81,7 @@ class Setup:
             "space": self.space.name,
             "choices": {choice.label: list(choice.options) for choice in self.joint.choices},
             "data": self.task.fingerprint,
+            **({"weights": self.space.fingerprint} if self.space.fingerprint else {}),
         }
 
 
@@ -166,6 +167,8 @@ def within_domain(setup: Setup, predictors: Mapping[str, LatencyPredictor], *, s
         return setup
     pruned = [candidate for candidate in samples if candidate.compression.prune]
     knows_pruned = not pruned or share_inside(pruned) > 0.2
+    if not knows_pruned and setup.space.of_one_network:  # there would be next to nothing to search
+        return setup
     return replace(setup, stages=setup.stages if knows_pruned else (), in_domain_only=True)
 
 

@@ -22,6 +22,11 @@ OPTIONS = {
         *("--device", "--space", "--task", "--data", "--trials", "--time", "--max-latency", "--max-size"),
         *("--max-memory", "--precision", "--seed", "--out", "--storage", "--cluster", "--resume"),
     ),
+    "compress": (
+        *("MODEL.py:FUNCTION", "--weights", "--device", "--task", "--data", "--trials", "--time", "--max-latency"),
+        *("--max-size", "--max-memory", "--precision", "--input-shape", "--importance", "--seed", "--out", "--resume"),
+        "Example:",
+    ),
     "worker": ("RUN", "--storage", "--data"),
     "watch": ("RUN", "--port", "--open", "--no-open"),
     "measure": ("--device", "--space", "--samples", "--host", "--out"),

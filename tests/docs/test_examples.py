@@ -49,6 +49,13 @@ def test_elastic_space(tmp_path: Path) -> None:
     check_run(output, tmp_path)
 
 
+def test_own_network(tmp_path: Path) -> None:
+    output = run_example("own_network.py", "--device", "xeon-gold-6226", "--trials", "4", folder=tmp_path)
+    check_run(output, tmp_path)
+    assert "the network itself: accuracy 0." in output
+    assert "times as fast (predicted)" in output
+
+
 @pytest.mark.slow
 def test_own_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -62,6 +69,14 @@ def test_own_images(tmp_path: Path) -> None:
     check_run(output, tmp_path)
     assert "classes: dark, light" in output
     assert (tmp_path / "deploy" / "model.onnx").is_file()
+
+
+def test_the_network_of_the_documentation_is_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/compressing.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)), names)
+    assert len(list((tmp_path / "runs").glob("*/original.json"))) == 1
 
 
 def test_the_sampler_of_the_documentation_runs_in_a_study_of_ones_own() -> None:

@@ -78,6 +78,9 @@ class Source:
             module: nn.Module = self.space.build(candidate.architecture, self.task)
         return module.eval()
 
+    def is_final(self, candidate: Candidate) -> bool:
+        return False
+
     def teacher(self) -> nn.Module | None:
         return self.of_teacher
 

@@ -130,7 +130,9 @@ def test_the_hypervolume_is_that_of_the_models(joint: JointSpace, budget: Budget
 def test_only_this_machine_is_measured(
     joint: JointSpace, budget: Budget, setup: Setup, recorder: Any, tmp_path: Path
 ) -> None:
-    assert measure_finished(pairs_of([(0.5, 0.5)], joint, budget), setup, tmp_path, recorder) == {}
+    assert (
+        measure_finished([made for _, made in pairs_of([(0.5, 0.5)], joint, budget)], setup, tmp_path, recorder) == {}
+    )
     assert recorder.phases == []
 
 

@@ -10,9 +10,9 @@ from hwnas.search_spaces.nasbench201 import SPACE as NASBENCH201
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.compression import CompressionPlan
-from hwnas.core.space import Choice, SearchSpace
+from hwnas.core.space import PRUNE_RATIOS, Choice, SearchSpace
 from hwnas.core.task import TaskShape
-from hwnas.search.joint import PRUNE_RATIOS, JointSpace
+from hwnas.search.joint import JointSpace
 
 MakeJoint = Callable[..., JointSpace]
 MakeSpace = Callable[..., SearchSpace]
