@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ __all__ = ["write_companions"]
 
 LABELS, CARD, PROGRAM = "labels.txt", "README.md", "predict.py"
 
-# Runs on numpy and ONNX Runtime alone; everything that it must know stands in the manifest.
-PREDICT = '''"""Classify images: python predict.py images.npy (uint8, n x channels x height x width, resized)."""
-import json
+# They run on numpy and ONNX Runtime alone; everything that they must know stands in the manifest.
+_BEGIN = """import json
 import sys
 from pathlib import Path
 
@@ -23,12 +23,74 @@ import onnxruntime
 
 here = Path(__file__).parent
 manifest = json.loads((here / "manifest.json").read_text(encoding="utf-8"))
-mean, std = (np.array(manifest["preprocessing"][key], np.float32)[:, None, None] for key in ("mean", "std"))
-images = np.load(sys.argv[1], allow_pickle=False).astype(np.float32)
-session = onnxruntime.InferenceSession(here / manifest["artifact"]["path"])
-(logits, *_) = session.run(None, {session.get_inputs()[0].name: (images / np.float32(255) - mean) / std})
+"""
+_END = """session = onnxruntime.InferenceSession(here / manifest["artifact"]["path"])
+(logits, *_) = session.run(None, {session.get_inputs()[0].name: inputs})
 print(*(manifest["class_names"][best] for best in logits.argmax(axis=1)), sep="\\n")
-'''
+"""
+_IMAGES = f'''"""Classify images: python predict.py images.npy (uint8, n x channels x height x width, resized)."""
+{_BEGIN}mean, std = (np.array(manifest["preprocessing"][key], np.float32)[:, None, None] for key in ("mean", "std"))
+images = np.load(sys.argv[1], allow_pickle=False).astype(np.float32)
+inputs = (images / np.float32(255) - mean) / std
+{_END}'''
+_CLIPS = f'''"""Classify recordings: python predict.py clips.npy (int16, n x samples, at the rate in manifest.json)."""
+{_BEGIN}clips, wanted = np.load(sys.argv[1], allow_pickle=False), manifest["preprocessing"]["samples"]
+spare = clips.shape[1] - wanted
+clips = clips[:, spare // 2 : spare // 2 + wanted] if spare >= 0 else clips
+clips = np.pad(clips, ((0, 0), (max(0, -spare) // 2, max(0, -spare) - max(0, -spare) // 2)))
+inputs = clips[:, None].astype(np.float32) * np.float32(manifest["preprocessing"]["scale"])
+{_END}'''
+_TEXTS = f'''"""Classify texts: python predict.py "a text" "another one"."""
+import re
+{_BEGIN}how = manifest["preprocessing"]
+ids = {{word: number for number, word in enumerate(how["vocabulary"].split(" "))}}
+inputs = np.full((len(sys.argv) - 1, how["tokens"]), how["pad"], np.int64)
+for row, text in zip(inputs, sys.argv[1:]):
+    words = re.findall(how["pattern"], text.lower())[: how["tokens"]]
+    row[: len(words)] = [ids.get(word, how["unknown"]) for word in words]
+{_END}'''
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind of input: what a model of it is called, its program, and how the program is called."""
+
+    title: str
+    samples: str
+    program: str
+    arguments: str
+    use: Callable[[Mapping[str, Any]], str]
+
+
+def _use_images(how: Mapping[str, Any]) -> str:
+    height, width = how["size"]
+    return (
+        f"Images: {'grey' if how['channels'] == 1 else 'RGB'}, {height} x {width} pixels (resized {how['resize']}), "
+        f"channels first; divided by 255, then less the mean {how['mean']} and divided by {how['std']}, for each "
+        "channel."
+    )
+
+
+def _use_clips(how: Mapping[str, Any]) -> str:
+    return (
+        f"Recordings: 16-bit samples at {how['sample_rate']} Hz, channels {how['channels']}, {how['samples']} samples "
+        f"({how['length']}); divided by {round(1 / how['scale'])}. The model computes the spectrum itself."
+    )
+
+
+def _use_texts(how: Mapping[str, Any]) -> str:
+    return (
+        f"Texts: {how['case']} case, cut into words by the regular expression `pattern` of `manifest.json`, numbered "
+        f"by their place in its `vocabulary` ({how['unknown']} for others), the first {how['tokens']} of them, padded "
+        f"with {how['pad']} at the end."
+    )
+
+
+_KINDS = {
+    "images": _Kind("An image classifier", "images", _IMAGES, "images.npy", _use_images),
+    "waveform": _Kind("A classifier of recordings", "recordings", _CLIPS, "clips.npy", _use_clips),
+    "tokens": _Kind("A text classifier", "texts", _TEXTS, '"a text"', _use_texts),
+}
 
 
 def write_companions(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -44,22 +106,27 @@ def write_companions(folder: Path, manifest: Mapping[str, Any]) -> None:
     write_atomic(folder / LABELS, "".join(f"{label}\n" for label in labels).encode("utf-8", "replace"))
     is_onnx = str(manifest["artifact"]["path"]).endswith(".onnx")
     if is_onnx:
-        write_atomic(folder / PROGRAM, PREDICT.encode())
+        write_atomic(folder / PROGRAM, _kind_of(manifest).program.encode())
     write_atomic(folder / CARD, _card(manifest, with_program=is_onnx).encode("utf-8", "replace"))
 
 
+def _kind_of(manifest: Mapping[str, Any]) -> _Kind:
+    return _KINDS[(manifest.get("preprocessing") or {}).get("kind", "images")]
+
+
 def _card(manifest: Mapping[str, Any], *, with_program: bool) -> str:
+    kind, how = _kind_of(manifest), manifest.get("preprocessing")
     artifact, compression = manifest["artifact"], manifest.get("compression") or {}
     lines = [
         f"# Model {_code(manifest.get('id', 'without an id'))}",
         "",
-        f"An image classifier that hwnas found in the search space {_code(manifest.get('space', 'not known'))}.",
+        f"{kind.title} that hwnas found in the search space {_code(manifest.get('space', 'not known'))}.",
         "",
         "| what | value |",
         "| --- | --- |",
         f"| file | {_code(artifact['path'])}, {artifact.get('size_bytes', 'not known')} bytes |",
         f"| SHA-256 | {_code(artifact.get('sha256', 'not known'))} |",
-        *_accuracy(manifest.get("accuracy")),
+        *_accuracy(manifest.get("accuracy"), kind.samples),
         f"| precision | {_code(manifest.get('precision', 'not known'))} |",
         f"| channels cut | {_cut(compression.get('prune') or {})} |",
         f"| multiply-adds, parameters | {manifest.get('macs', 'not known')}, {manifest.get('params', 'not known')} |",
@@ -69,13 +136,14 @@ def _card(manifest: Mapping[str, Any], *, with_program: bool) -> str:
         "",
         "## Use",
         "",
-        *_use(manifest.get("preprocessing") or {}),
+        *([kind.use(how), ""] if how else []),
         "`labels.txt` names the outputs in their order; `manifest.json` holds all of this for programs.",
     ]
     if with_program:
-        lines += ["", "```bash", "pip install numpy onnxruntime", "python predict.py images.npy", "```"]
+        lines += ["", "```bash", "pip install numpy onnxruntime", f"python predict.py {kind.arguments}", "```"]
     limits = (
-        "It knows the classes of its data and no others; its accuracy holds for images like those it was tested on."
+        "It knows the classes of its data and no others; its accuracy holds for "
+        f"{kind.samples} like those it was tested on."
     )
     return "\n".join([*lines, "", "## Limits", "", limits, ""])
 
@@ -86,12 +154,12 @@ def _code(text: object) -> str:
     return f"`{plain}`"
 
 
-def _accuracy(blocks: object) -> list[str]:
+def _accuracy(blocks: object, samples: str) -> list[str]:
     found = blocks if isinstance(blocks, Mapping) else {}
     return [
-        f"| accuracy, {split} | {found[split]['value'] * 100:.2f} % of {found[split]['n']} images, read from the file |"
+        f"| accuracy, {split} | {block['value'] * 100:.2f} % of {block['n']} {samples}, read from the file |"
         for split in ("test", "validation")
-        if isinstance(found.get(split), Mapping)
+        if isinstance(block := found.get(split), Mapping)
     ]
 
 
@@ -101,15 +169,3 @@ def _cut(prune: Mapping[str, float]) -> str:
 
 def _runtime(runtime: Mapping[str, Any] | None) -> str:
     return "not known" if not runtime else _code(f"{runtime.get('name')} {runtime.get('version')}")
-
-
-def _use(how: Mapping[str, Any]) -> list[str]:
-    if not how:
-        return []
-    height, width = how["size"]
-    colour = "grey" if how["channels"] == 1 else "RGB"
-    return [
-        f"Images: {colour}, {height} x {width} pixels (resized {how['resize']}), channels first; divided by 255, then "
-        f"less the mean {how['mean']} and divided by {how['std']}, for each channel.",
-        "",
-    ]
