@@ -158,7 +158,7 @@
     });
     return h("div", { class: limitOf(limit) === null ? "slider off" : "slider" }, h("label", { for: id }, `${limit.most ? "most" : "least"} ${limit.label}`, output), input);
   }
-  let waiting = false;
+  let waiting = false, dimmed = false;
   function limited() { // the limits moved: at most once a frame
     if (waiting) return;
     waiting = true;
@@ -174,7 +174,8 @@
     const any = LIMITS.some((limit) => limitOf(limit) !== null);
     $("kept").textContent = any ? `${data.models.length - outside.size} of ${data.models.length} within the limits` : "";
     if (any) say($("kept").textContent);
-    dim(outside);
+    if (any || dimmed) dim(outside);
+    dimmed = any;
   }
 
   // ---- chart ---------------------------------------------------------------------------------------------------
@@ -432,6 +433,7 @@
     (back || $("models")).focus({ preventScroll: true });
     say("closed");
   }
+  let drawn = ""; // the models that the chart marks as open
   function panels() {
     const list = state.open.map((key, i) => (byId.has(key) ? panel(byId.get(key), i) : searchedPanel(Number(key.split(" ")[1]))));
     if (state.open.length > 1) list.unshift(comparison(...state.open.map((id) => byId.get(id))));
@@ -441,6 +443,9 @@
       const at = state.open.indexOf(tr.dataset.id);
       tr.classList.toggle("chosen", at >= 0); tr.classList.toggle("b", at === 1);
     }
+    const key = state.open.join(" ");
+    if (key === drawn) return;
+    drawn = key;
     requestAnimationFrame(() => setTimeout(() => { // the panel is painted first; then the chart takes what is left
       const gd = $("chart");
       if (!gd.data.length) return; // plotly lays nothing out where there is nothing to draw
@@ -649,6 +654,9 @@
   document.addEventListener("keydown", (e) => { if (e.key === "Escape" && state.open.length) close(state.open.length - 1); });
   dark.addEventListener("change", () => { chart(); greyOut(); courseChart(); });
   begin(!data.models.length); // the front is the first picture; thousands of candidates follow behind it
-  requestAnimationFrame(() => setTimeout(() => { chart(); document.documentElement.dataset.ready = "yes"; }));
+  requestAnimationFrame(() => setTimeout(() => {
+    if (data.models.length && devices().some((d) => d.searched.id.length)) chart();
+    document.documentElement.dataset.ready = "yes";
+  }));
   if (data.live) setTimeout(look, 2000);
 })();

@@ -211,6 +211,10 @@ def test_sliders_grey_out_the_rest(show: Any, large: Path, screen: str) -> None:
     shown.page.focus("#limit-latency")
     for _ in range(9):
         shown.page.keyboard.press("PageDown")
+    # The page greys out once a frame: what the last press did is there after the next one.
+    shown.page.evaluate(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+    )
     shown.page.wait_for_selector("tr.outside")
     words = shown.page.get_attribute("#limit-latency", "aria-valuetext")
     limit_ms = float(words.split()[1])
