@@ -25,6 +25,9 @@ REACH_S = 5.0  # for a connection to an address
 ANSWER_S = 60.0  # for the versions of a node
 PROCESS_BYTES = 1e9  # of memory for each process: torch, a runtime, a supernet
 _LOOPBACK = "127.0.0.1"
+# How an HTTP/2 client begins, with an empty frame of settings; the server begins with one of its own (RFC 9113, 3.4).
+_SETTINGS = b"\x04"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 _INSTALL = "--cluster needs Ray: pip install 'hwnas[cluster]'"
 # Read when Ray is imported: no telemetry; what its processes say is not printed into the progress of a search.
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
@@ -93,7 +96,7 @@ class Cluster:
         try:
             self.ray.init(address=self.address, **_QUIET, **more)
         except Exception as error:
-            raise _unusable(self.address, first_line(error)) from error
+            raise _unusable(self.address, first_line(error).partition(". ")[0].rstrip(".")) from error
 
     def close(self) -> None:
         """Leave the cluster; one of our own ends."""
@@ -180,10 +183,15 @@ def _private_folder() -> Path:
 
 
 def _reach(address: str) -> None:
-    """Connect once: Ray itself takes a minute to find out that nobody is there."""
+    """Connect once, and see whether a gRPC server answers: Ray itself takes minutes to find out that none does."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=REACH_S).close()
+        with socket.create_connection((host, int(port)), timeout=REACH_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            connection.sendall(_HELLO)
+            if connection.recv(64)[3:4] != _SETTINGS:
+                raise _unusable(address, "what answers there is not Ray")
     except (OSError, OverflowError) as error:
         raise _unusable(address, str(error)) from error
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,7 +23,8 @@ from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import Task
 from hwnas.elastic.blocks import ElasticClassifier, ElasticConvBlock
 from hwnas.elastic.space import ElasticSpace
-from hwnas.search.cluster import Cluster, connected
+from hwnas.errors import ClusterError
+from hwnas.search.cluster import Cluster, _reach, connected
 from hwnas.search.config import SearchConfig
 from hwnas.search.ladder import LADDER
 from hwnas.search.run import run_search
@@ -302,6 +304,34 @@ def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     assert said.startswith("error: cluster '127.0.0.1:1' cannot be used: ")
     assert said.endswith("check the address and that `ray start --head` runs there, or use --cluster local")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("answer", "said"), [(b"HTTP/1.1 400 Bad Request\r\n", "is not Ray"), (b"", "is not Ray")])
+def test_what_listens_and_is_not_ray(answer: bytes, said: str) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1024)
+                connection.sendall(answer)
+
+        served = threading.Thread(target=serve)
+        served.start()
+        with pytest.raises(ClusterError, match=said):
+            _reach(f"127.0.0.1:{server.getsockname()[1]}")
+        served.join()
+
+
+def test_what_listens_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwnas.search.cluster.REACH_S", 0.2)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(ClusterError, match="timed out"):
+            _reach(f"127.0.0.1:{server.getsockname()[1]}")
 
 
 def test_joining_a_cluster_that_runs(two_cpus: Cluster) -> None:
