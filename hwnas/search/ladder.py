@@ -24,9 +24,10 @@ from hwnas.search.events import Listener
 from hwnas.search.pool import InTurn, Pool
 from hwnas.store import write_atomic
 
-__all__ = ["GROUP", "LADDER", "PROMOTED_SHARE", "Ladder", "Rung", "best_of_neighbours"]
+__all__ = ["CLOSER", "GROUP", "LADDER", "PROMOTED_SHARE", "Ladder", "Rung", "best_of_neighbours"]
 
 LADDER = "ladder.jsonl"
+CLOSER = "evaluate the best closer"  # the phase
 PROMOTED_SHARE = 1 / 3
 GROUP = 9  # neighbours in latency that compete
 
@@ -74,9 +75,9 @@ class Ladder:
         here, evaluator, number = [r for r in records if r.accuracy is not None], self.first.closer(), 1
         while evaluator is not None and here:
             rungs = {Rung(number, record.candidate): record for record in best_of_neighbours(here)}
-            self.listener.phase("evaluate the best closer", len(rungs))
-            self.listener.advance(sum(rung in known for rung in rungs))
-            self._evaluate([rung for rung in rungs if rung not in known], known, clock)
+            if new := [rung for rung in rungs if rung not in known]:
+                self.listener.phase(CLOSER, len(new))
+                self._evaluate(new, known, clock)
             here = [
                 replace(record, accuracy=accuracy)
                 for rung, record in rungs.items()

@@ -26,7 +26,7 @@ from hwnas.elastic.space import ElasticSpace
 from hwnas.errors import ClusterError
 from hwnas.search.cluster import Cluster, _reach, connected
 from hwnas.search.config import SearchConfig
-from hwnas.search.ladder import LADDER
+from hwnas.search.ladder import CLOSER, LADDER
 from hwnas.search.run import run_search
 from hwnas.store import read_front, sha256_of
 
@@ -96,7 +96,8 @@ def elastic_space() -> ElasticSpace:
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "finished_s"} for row in rows]
 
 
 def check(run: Path, n: int) -> None:
@@ -142,14 +143,14 @@ def test_the_processes_of_a_cluster_share_a_search(
     log, widths = tmp_path / "log", tuple(range(4, 14))
     result = run_search(config, recorder, space=logging_space(log, widths, 0.1), task=few)
     check(result.run_dir, 10)
-    assert recorder.phases == ["search", "evaluate the best closer", "finish"]
+    assert recorder.phases == ["search", CLOSER, "finish"]
     assert recorder.steps["search"] == 10
     assert "processes on the cluster that evaluate and finish: 2" in recorder.notes
     pids = {line.split()[0] for line in log.read_text().splitlines()}
     assert len(pids) == 2
     assert str(os.getpid()) not in pids
     closer = (result.run_dir / LADDER).read_text().splitlines()
-    assert len(closer) == recorder.steps["evaluate the best closer"] == 4
+    assert len(closer) == recorder.steps[CLOSER] == 4
     assert len(list((result.run_dir / "trained").glob("*.safetensors"))) == 10 + len(closer)
     # Ten of ten candidates were evaluated: here, each is found to be as accurate.
     here = run_search(replace(config, cluster=None, out=tmp_path / "here"), space=logging_space(log, widths), task=few)

@@ -18,6 +18,7 @@ from hwnas.core.predictor import Card, Prediction
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.search.config import SearchConfig
+from hwnas.search.ladder import CLOSER
 from hwnas.search.run import run_search
 
 MakeSpace = Callable[..., SearchSpace]
@@ -61,13 +62,18 @@ def search(
     return run
 
 
+def phases(recorder: Any) -> list[str]:
+    """Without looking closer, which is another matter."""
+    return [phase for phase in recorder.phases if phase != CLOSER]
+
+
 def test_a_search_goes_on_when_its_predictions_do_not_hold(
     search: Callable[..., Any], recorder: Any, a_card: Card, tmp_path: Path
 ) -> None:
     result = search(Slow(replace(a_card, id="learned"), 1e-6, 1e6))
     assert "cpu learned" in recorder.notes
     assert "2 of 2 models are not as fast as predicted: the search goes on with what was learned" in recorder.notes
-    assert recorder.phases == ["search", "finish", "measure", "search on", "finish", "measure"]
+    assert phases(recorder) == ["search", "finish", "measure", "search on", "finish", "measure"]
     # What was promised before is not made better afterwards.
     promised = {model.id: model.latency["cpu"] for model in result.details.models}
     first, later = ([e for e in promised.values() if e.predictor == name] for name in (a_card.id, "learned"))
@@ -108,7 +114,7 @@ def test_a_search_that_is_killed_in_a_further_round_goes_on_with_it(
     assert len(first) == 1
     recorder.phases.clear()
     search(learned, resume=True)
-    assert recorder.phases == ["search", "search on", "finish", "measure"]  # what the first round made is read back
+    assert phases(recorder) == ["search", "search on", "finish", "measure"]  # what the first round made is read back
     assert (tmp_path / "run/measurements.jsonl").read_bytes().startswith(measured)
     log = json.loads((tmp_path / "run/rounds.json").read_text())
     assert log["over"]
@@ -118,12 +124,12 @@ def test_a_search_that_is_killed_in_a_further_round_goes_on_with_it(
     assert len((tmp_path / "run/trials.jsonl").read_text().splitlines()) == 6
     recorder.phases.clear()
     search(learned, resume=True)
-    assert recorder.phases == []
+    assert phases(recorder) == []
 
 
 def test_it_ends_when_nothing_can_be_learned(search: Callable[..., Any], recorder: Any) -> None:
     search(None)
-    assert recorder.phases == ["search", "finish", "measure"]
+    assert phases(recorder) == ["search", "finish", "measure"]
 
 
 def test_it_ends_after_a_few_rounds(search: Callable[..., Any], recorder: Any, a_card: Card) -> None:
