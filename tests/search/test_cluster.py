@@ -280,49 +280,41 @@ def unbroken(local_ray: Cluster, few_digits: Task, tmp_path_factory: pytest.Temp
     return train_in(tmp_path_factory.mktemp("unbroken"), local_ray, task, elastic_space(), Silent())
 
 
+def kill_one(victim: int, folder: Path, log: Path) -> None:
+    """Kill a process when two epochs are in the folder."""
+    for _ in range(2400):
+        if (folder / "supernet.safetensors").exists() and position(COURSE, folder).epoch >= 2:
+            os.kill(pids_of(log)[victim], signal.SIGKILL)
+            return
+        time.sleep(0.02)
+
+
+def pids_of(log: Path) -> list[int]:
+    return sorted({int(line.split()[0]) for line in log.read_text().splitlines()})
+
+
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_training_process_that_is_killed_costs_an_epoch(
+def test_neither_a_process_that_is_killed_nor_an_interruption_costs_more_than_an_epoch(
     two_cpus: Cluster, unbroken: Any, few: Task, recorder: Any, tmp_path: Path, victim: int
 ) -> None:
-    log, broken, killed = tmp_path / "log", tmp_path / "broken", list[str]()
-
-    def kill() -> None:
-        for _ in range(2400):
-            if (broken / "supernet.safetensors").exists() and position(COURSE, broken).epoch >= 2:
-                pids = sorted({line.split()[0] for line in log.read_text().splitlines()}, key=int)
-                os.kill(int(pids[victim]), signal.SIGKILL)
-                killed.append(pids[victim])
-                return
-            time.sleep(0.02)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    weights = train_in(broken, two_cpus, few, elastic_space(log, 0.02), recorder)
-    killer.join()
-    (lost,) = [note for note in recorder.notes if "lost" in note]
-    assert lost.startswith(f"process {killed[0]} on ")
-    assert int(lost.split("epoch ")[1].split()[0]) >= 3
-    assert lost.endswith("of the supernet is trained again by others")
-    lines = log.read_text().splitlines()
-    assert len({line.split()[0] for line in lines}) == 4
-    assert len(lines) < 2 * 3 * 8 * (6 + 3)  # processes, networks, steps, epochs
-    assert same(weights, unbroken)
-
-
-def test_an_interrupted_training_goes_on_with_other_processes(
-    two_cpus: Cluster, unbroken: Any, few: Task, recorder: Any, tmp_path: Path
-) -> None:
     log, broken = tmp_path / "log", tmp_path / "broken"
+    killer = threading.Thread(target=kill_one, args=(victim, broken, log))
+    killer.start()
     with pytest.raises(KeyboardInterrupt):
-        train_in(broken, two_cpus, few, elastic_space(log, 0.02), recorder, stop_at=2)
-    at = position(COURSE, broken).epoch
-    assert 2 <= at < 6
+        train_in(broken, two_cpus, few, elastic_space(log, 0.02), recorder, stop_at=5)
+    killer.join()
     assert two_cpus.share()[0] == 2  # the processes have ended
+    (lost,) = [note for note in recorder.notes if "lost" in note]
+    assert any(lost.startswith(f"process {pid} on ") for pid in pids_of(log))
+    assert 3 <= int(lost.split("epoch ")[1].split()[0]) <= 6
+    assert lost.endswith("of the supernet is trained again by others")
+    assert len(pids_of(log)) == 4
+    at = position(COURSE, broken).epoch
     log.unlink()
     weights = train_in(broken, two_cpus, few, elastic_space(log), recorder)
-    assert len(log.read_text().splitlines()) == 2 * 3 * 8 * (6 - at)
+    assert len(log.read_text().splitlines() if log.exists() else []) == 2 * 3 * 8 * (6 - at)  # of the epochs after it
     assert same(weights, unbroken)
-    log.unlink()
+    log.unlink(missing_ok=True)
     train_in(broken, two_cpus, few, elastic_space(log), recorder)
     assert not log.exists()  # nothing was left to train
     assert not list(tmp_path.rglob("*.part"))
