@@ -47,8 +47,8 @@ def search(
         str | None,
         Option(
             metavar="ADDRESS",
-            help="Evaluate and finish several candidates at a time, with Ray: local, auto, HOST:PORT, ray://HOST:PORT; "
-            "a supernet is trained on this machine.",
+            help="Train a supernet with several processes, and evaluate and finish several candidates at a time, with "
+            "Ray: local, auto, HOST:PORT, ray://HOST:PORT.",
         ),
     ] = None,
     sampler: Annotated[

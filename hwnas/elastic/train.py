@@ -24,10 +24,11 @@ from hwnas.core.task import Task
 from hwnas.elastic.augment import augment
 from hwnas.elastic.data import batches
 from hwnas.elastic.supernet import Supernet
+from hwnas.elastic.team import Team
 from hwnas.errors import RunFolderError, TrainingError
 from hwnas.store import write_atomic, write_json
 
-__all__ = ["Progress", "TrainSettings", "load_supernet", "train_supernet"]
+__all__ = ["Progress", "TrainSettings", "is_over", "load_supernet", "position", "train_supernet"]
 
 WEIGHTS = "supernet.safetensors"
 REPORT = "supernet.json"
@@ -83,15 +84,19 @@ class Progress:
 
 
 class _Clock:
-    """Seconds of training, earlier sessions included, and the learning rate that follows from them."""
+    """Seconds of training, earlier sessions included, and the learning rate that follows from them.
 
-    def __init__(self, settings: TrainSettings, steps_per_epoch: int, earlier_s: float) -> None:
-        self.settings, self.per_epoch = settings, max(1, steps_per_epoch)
-        self.start = time.monotonic() - earlier_s
+    It stands still until it is read again, which all processes of a team must do at the same step: it is rank 0's.
+    """
 
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self.start
+    def __init__(
+        self, settings: TrainSettings, steps_per_epoch: int, earlier_s: float, team: Team | None = None
+    ) -> None:
+        self.settings, self.per_epoch, self.team = settings, max(1, steps_per_epoch), team or Team()
+        self.start, self.elapsed_s = time.monotonic() - earlier_s, earlier_s
+
+    def read(self) -> None:
+        self.elapsed_s = self.team.agree(time.monotonic() - self.start)
 
     def share(self, step: int) -> float:
         by_steps = step / (self.per_epoch * max(1, self.settings.epochs))
@@ -112,14 +117,20 @@ def train_supernet(
     *,
     folder: Path | None = None,
     on_step: Callable[[Progress], None] | None = None,
+    team: Team | None = None,
 ) -> Progress:
     """Train in place, going on from the checkpoint in `folder` if there is one.
 
     An epoch that was interrupted is done again from its start, with the same random numbers, so that an interrupted
     training gives the same weights as an unbroken one (unless `time_s` sets the end).
 
+    Args:
+        folder: of checkpoints, which rank 0 of a team writes; all its processes must begin with the same one.
+        team: the processes that train together, which call this with the same arguments; None: this one alone.
+            Each normalises its part of a batch by the statistics of that part.
     Raises:
         TrainingError: a loss is not finite.
+        ClusterError: another process of the team was lost.
         RunFolderError: the checkpoint is damaged, or was made with other settings.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -129,12 +140,14 @@ def train_supernet(
     )
     at = _restore(net, optimizer, settings, folder)
     per_epoch = max(1, len(task.train) // settings.batch_size)
-    clock = _Clock(settings, per_epoch, at.elapsed_s)
-    while at.epoch < settings.epochs and at.share < 1:
+    team = team or Team()
+    clock = _Clock(settings, per_epoch, at.elapsed_s, team)
+    while not is_over(at, settings):
+        team.align(net)
         loss = _epoch(net, space, task, settings, optimizer, clock, at.epoch * per_epoch, on_step)
         step = (at.epoch + 1) * per_epoch
         at = Progress(at.epoch + 1, clock.share(step), loss, clock.elapsed_s)
-        if folder is not None:
+        if folder is not None and team.rank == 0:
             _save(net, optimizer, settings, at, folder)
     net.to("cpu")
     return at
@@ -165,10 +178,11 @@ def _epoch(
         if clock.share(step) < settings.small_share:
             inputs = F.avg_pool2d(inputs, 2)
         teaches = step % settings.teach_every == 0
-        loss = _step(net, space, inputs, labels, settings, optimizer, rng, teaches=teaches)
+        loss = _step(net, space, inputs, labels, settings, optimizer, rng, clock.team, teaches=teaches)
         if teaches or not losses:
             losses.append(loss)
         step += 1
+        clock.read()
         if on_step is not None:
             on_step(Progress(step // per_epoch, clock.share(step), losses[-1], clock.elapsed_s))
         if settings.time_s is not None and clock.share(step) >= 1:
@@ -184,6 +198,7 @@ def _step(
     settings: TrainSettings,
     optimizer: torch.optim.Optimizer,
     rng: np.random.Generator,
+    team: Team,
     *,
     teaches: bool,
 ) -> float:
@@ -192,6 +207,7 @@ def _step(
     Without the largest they learn the labels; the loss is that of the first network.
     """
     optimizer.zero_grad(set_to_none=True)
+    share, inputs, labels = len(team.part(labels)) / len(labels), team.part(inputs), team.part(labels)
     students = [space.smallest(), *[space.sample(rng) for _ in range(settings.n_random)]]
     networks = [space.largest(), *students] if teaches else students
     target, first = labels, math.nan
@@ -200,11 +216,13 @@ def _step(
             logits = net(inputs, dict(architecture))
             smoothing = settings.label_smoothing if teaches and number == 0 else 0.0
             loss = F.cross_entropy(logits.float(), target, label_smoothing=smoothing)
-        if number == 0 and not math.isfinite(first := loss.item()):
-            raise TrainingError(f"the supernet's loss is {first}; lower the learning rate or check the data for NaN")
         loss.backward()  # type: ignore[no-untyped-call]
-        if number == 0 and teaches:
-            target = logits.detach().float().softmax(1)
+        if number == 0:
+            first = loss.item()
+            target = logits.detach().float().softmax(1) if teaches else labels
+    first = team.average(net, first, share)
+    if not math.isfinite(first):
+        raise TrainingError(f"the supernet's loss is {first}; lower the learning rate or check the data for NaN")
     nn.utils.clip_grad_norm_(net.parameters(), 5.0 * len(networks))
     optimizer.step()
     return first
@@ -222,23 +240,44 @@ def _save(net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettin
     header = {key: repr(value) for key, value in (*asdict(at).items(), *asdict(settings).items())}
     dense = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     write_atomic(folder / WEIGHTS, save(dense, metadata=header))
-    finished = at.share >= 1 or at.epoch >= settings.epochs
-    write_json(folder / REPORT, {"schema": 1, **asdict(at), "finished": finished, "settings": asdict(settings)})
+    report = {"schema": 1, **asdict(at), "finished": is_over(at, settings), "settings": asdict(settings)}
+    write_json(folder / REPORT, report)
 
 
-def _restore(net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettings, folder: Path | None) -> Progress:
+def is_over(at: Progress, settings: TrainSettings) -> bool:
+    """Whether nothing is left to train."""
+    return at.epoch >= settings.epochs or at.share >= 1
+
+
+def position(settings: TrainSettings, folder: Path | None) -> Progress:
+    """Where the training in a folder stands.
+
+    Raises:
+        RunFolderError: the checkpoint is damaged, or was made with other settings.
+    """
+    return _checkpoint(settings, folder)[0]
+
+
+def _checkpoint(settings: TrainSettings, folder: Path | None) -> tuple[Progress, dict[str, Tensor]]:
     path = None if folder is None else folder / WEIGHTS
     if path is None or not path.exists():
-        return Progress(0, 0.0, math.nan, 0.0)
+        return Progress(0, 0.0, math.nan, 0.0), {}
     header, tensors = _read(path)
     stale = [key for key, value in asdict(settings).items() if header.get(key) != repr(value)]
     if stale:
         raise RunFolderError(f"{path} was trained with other {', '.join(stale)}; search into a new --out")
-    _load_weights(net, tensors, path)
+    figures = [float(header[name]) for name in ("share", "loss", "elapsed_s")]
+    return Progress(int(header["epoch"]), *figures), tensors
+
+
+def _restore(net: Supernet, optimizer: torch.optim.Optimizer, settings: TrainSettings, folder: Path | None) -> Progress:
+    at, tensors = _checkpoint(settings, folder)
+    if folder is not None and tensors:
+        _load_weights(net, tensors, folder / WEIGHTS)
     for name, parameter, _ in _momenta(net, optimizer):
         if name in tensors:
             optimizer.state[parameter]["momentum_buffer"] = tensors[name].to(parameter.device)
-    return Progress(int(header["epoch"]), float(header["share"]), float(header["loss"]), float(header["elapsed_s"]))
+    return at
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

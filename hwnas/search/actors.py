@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import torch
-
-from hwnas import errors
 from hwnas.accuracy.trained import RUNGS, weights_name
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.elastic.train import REPORT, WEIGHTS
-from hwnas.errors import ClusterError, HwnasError, RunFolderError, TrainingError
-from hwnas.export.bundle import MANIFEST
+from hwnas.errors import ClusterError, HwnasError, TrainingError
 from hwnas.search.cluster import Cluster
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Effort
@@ -30,18 +23,25 @@ from hwnas.search.finish import Finished, Finisher
 from hwnas.search.finishing import FinishJob, make_finisher
 from hwnas.search.ladder import Rung
 from hwnas.search.pool import Pool
+from hwnas.search.resident import (
+    LEAVE_S,
+    MOST_LOSSES,
+    PATIENCE_S,
+    Files,
+    Reply,
+    Resident,
+    error_of,
+    read_files,
+    write_files,
+)
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.storage import first_line
 from hwnas.search.targets import Targets
-from hwnas.store import inside, write_atomic
 
 __all__ = ["Actors", "Kit", "SearchActor"]
 
-MOST_LOSSES = 3  # processes that a job may lose, and processes in a row that may end before they can begin
-NOTE_S, PATIENCE_S = 30.0, 600.0  # without any process, until that is said, and until the search ends
-LEAVE_S = 5.0  # for a process to remove what it wrote
+NOTE_S = 30.0  # without any process, until that is said
 
-Files = Mapping[str, bytes]  # paths in the run folder -> contents
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -69,88 +69,45 @@ class Kit:
     @classmethod
     def of(cls, folder: RunFolder, targets: Targets, effort: Effort, weight_bits: int) -> Kit:
         """That of a search whose supernet is trained."""
-        supernet = _read(folder.path, [name for name in (WEIGHTS, REPORT) if (folder.path / name).exists()])
+        supernet = read_files(folder.path, (WEIGHTS, REPORT))
         return cls(folder.config, targets, effort, weight_bits, targets.cpu_flags, supernet)
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What a process answers.
-
-    Attributes:
-        value: of what it was asked; None if that failed.
-        error: name of the class, and message, of a HwnasError.
-        files: that the run folder should have.
-    """
-
-    value: Any = None
-    error: tuple[str, str] | None = None
-    files: Files | None = None
-
-
-class SearchActor:
-    """Runs on the cluster, in a folder of its own that is like the run folder.
-
-    Args:
-        n_threads: of torch.
-        home: where the folder is made; None: with the system's temporary files.
-    """
-
-    def __init__(self, n_threads: int, home: str | None) -> None:
-        torch.set_num_threads(n_threads)
-        self.folder = Path(tempfile.mkdtemp(prefix="hwnas-", dir=home))
-
-    def prepare(self, kit: Sequence[Any]) -> Reply:
-        """Take the kit: a reference to it, in a list, so that it is this method that unpacks it.
-
-        The value of the reply names the process.
-        """
-        import ray
-
-        try:
-            found = ray.get(kit[0])
-        except ray.exceptions.RaySystemError as error:  # a space or task of the user's whose module is not here
-            return Reply(error=("ClusterError", f"the space or task cannot be unpacked here: {first_line(error)}"))
-        return self._replying(lambda: self._take(found))
+class SearchActor(Resident):
+    """Evaluates candidates and finishes models."""
 
     def _take(self, kit: Kit) -> str:
-        _write(self.folder, kit.supernet)
+        write_files(self.folder, kit.supernet)
         folder, seed = RunFolder(self.folder, kit.config), kit.config.seed
         self.evaluator, source = make_evaluators(
             folder, kit.targets, kit.effort, Silent(), trained=True, bits=kit.weight_bits
         )
         self.finisher = make_finisher(source, kit.targets, self.folder, kit.effort, seed, kit.cpu_flags)
-        return f"{os.getpid()} on {socket.gethostname()}"
+        return self.name
 
     def evaluate(self, candidate: Candidate, files: Files) -> Reply:
         """Evaluate a candidate; the files are weights that are known, those of the reply are new."""
-        return self._replying(lambda: self.evaluator.evaluate(candidate), files, _weights_of(candidate))
+        return self._with_files(lambda: self.evaluator.evaluate(candidate), files, _weights_of(candidate))
 
     def look_closer(self, rung: Rung, files: Files) -> Reply:
         """Evaluate a candidate closer; files as in `evaluate`."""
-        return self._replying(lambda: rung.by(self.evaluator), files, _weights_of(rung.candidate))
+        return self._with_files(lambda: rung.by(self.evaluator), files, _weights_of(rung.candidate))
 
     def finish(self, job: FinishJob, files: Files) -> Reply:
         """Finish a model; the files of the reply are its bundle."""
         bundle = _bundle_of(job.candidate)
         try:
-            return self._replying(lambda: job.by(self.finisher), files, [bundle])
+            return self._with_files(lambda: job.by(self.finisher), files, [bundle])
         finally:
             shutil.rmtree(self.folder / bundle, ignore_errors=True)
 
-    def leave(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _replying(self, do: Callable[[], Any], files: Files | None = None, made: Sequence[str] = ()) -> Reply:
-        known = dict(files or {})
-        _write(self.folder, known)
-        try:
-            value = do()
-        except HwnasError as error:
-            return Reply(error=(type(error).__name__, str(error)))
-        new = [name for one in made for name in _below(self.folder, one) if name not in known]
-        return Reply(value, files=_read(self.folder, new))
+    def _with_files(self, do: Callable[[], Any], files: Files, made: Sequence[str]) -> Reply:
+        write_files(self.folder, files)
+        reply = self._replying(do)
+        if reply.error is not None:
+            return reply
+        new = [name for one in made for name in _below(self.folder, one) if name not in files]
+        return replace(reply, files=read_files(self.folder, new))
 
 
 class Actors:
@@ -215,7 +172,7 @@ class Actors:
     def begin(self, method: str, job: Any, candidate: Candidate) -> None:
         """Give a job to a process that has none."""
         actor, weights = self._idle.pop(0), _weights_of(candidate)
-        files = _read(self.folder, [name for name in weights if (self.folder / name).exists()])
+        files = read_files(self.folder, weights)
         self._busy[getattr(actor, method).remote(job, files)] = (actor, method, job)
 
     def next(self, candidate_of: Callable[[Any], Candidate]) -> tuple[Any, Reply] | None:
@@ -293,7 +250,7 @@ class Actors:
             self._start()
             return
         if reply.error is not None:
-            raise _error_of(reply.error)
+            raise error_of(reply.error)
         self._failed_starts = 0
         self._names[actor] = reply.value
         self._idle.append(actor)
@@ -344,19 +301,11 @@ class _Tasks(Generic[J, R]):
             return None
         job, reply = ended
         if reply.error is not None:
-            return job, _error_of(reply.error)
+            return job, error_of(reply.error)
         candidate = self.candidate_of(job)
         allowed = [_bundle_of(candidate)] if self.method == "finish" else _weights_of(candidate)
-        _write(self.actors.folder, reply.files or {}, within=allowed)
+        write_files(self.actors.folder, reply.files or {}, within=allowed)
         return job, self.result(job, reply.value)
-
-
-def _error_of(said: tuple[str, str]) -> HwnasError:
-    """The error that a process was stopped by."""
-    kind = getattr(errors, said[0], None)
-    made = kind.__new__(kind) if isinstance(kind, type) and issubclass(kind, HwnasError) else HwnasError()
-    made.args = (said[1],)
-    return made
 
 
 def _weights_of(candidate: Candidate) -> list[str]:
@@ -373,21 +322,3 @@ def _below(folder: Path, name: str) -> list[str]:
     path = folder / name
     files = [path] if path.is_file() else sorted(path.rglob("*"))
     return [file.relative_to(folder).as_posix() for file in files if file.is_file()]
-
-
-def _read(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in names}
-
-
-def _write(folder: Path, files: Files, within: Sequence[str] = (".",)) -> None:
-    """Write files to a folder; a manifest last, since a model that has one is whole.
-
-    Raises:
-        RunFolderError: a path leads out of `within`.
-    """
-    for name in sorted(files, key=lambda name: name.endswith(MANIFEST)):
-        path = inside(folder, name)
-        if not any(path.is_relative_to((folder / place).resolve()) for place in within):
-            raise RunFolderError(f"{name} is no file of {within[0]}; the cluster sent what was not asked for")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, files[name])

@@ -56,8 +56,9 @@ def search(
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
         storage: Optuna storage URL; None: a journal in the run folder. With PostgreSQL, `worker` takes part in it.
-        cluster: evaluate and finish several candidates at a time with Ray: "local" (on this machine), "auto" (the Ray
-            that runs here), "HOST:PORT" or "ray://HOST:PORT"; None: one after the other, in this process.
+        cluster: train a supernet with several processes, and evaluate and finish several candidates at a time, with
+            Ray: "local" (on this machine), "auto" (the Ray that runs here), "HOST:PORT" or "ray://HOST:PORT"; None:
+            one after the other, in this process.
         resume: go on with the run in `out`.
         n_front: models to finish and export.
         sampler: "hypervolume", "tpe", "nsga2", "nsga3", "gp" or "random".

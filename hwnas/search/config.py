@@ -38,9 +38,9 @@ class SearchConfig:
         out: the run folder; None: a new one under `runs/`.
         storage: Optuna storage URL; None: a journal file in the run folder. With PostgreSQL the search is shared with
             workers.
-        cluster: where candidates are evaluated and models finished, several at a time: "local" (a Ray on this machine,
-            for the time of the search), "auto" (the Ray that runs on this machine), "HOST:PORT" or "ray://HOST:PORT";
-            None: in this process. A resumed search may have another.
+        cluster: where a supernet is trained by several processes, and candidates are evaluated and models finished,
+            several at a time: "local" (a Ray on this machine, for the time of the search), "auto" (the Ray that runs on
+            this machine), "HOST:PORT" or "ray://HOST:PORT"; None: in this process. A resumed search may have another.
         resume: go on with the run in `out` (or with the last unfinished one of the same settings).
         n_front: models to finish and export.
         sampler: one of `SAMPLERS`.

@@ -11,11 +11,13 @@ from hwnas.core.task import Task
 from hwnas.elastic.space import ElasticSpace
 from hwnas.elastic.supernet import Supernet
 from hwnas.elastic.train import Progress, load_supernet, train_supernet
+from hwnas.search.cluster import Cluster
 from hwnas.search.effort import Effort
 from hwnas.search.events import Listener
 from hwnas.search.finish import NetworkSource
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.targets import Targets
+from hwnas.search.trainers import train_on
 
 __all__ = ["TRAINED", "make_evaluators", "weight_bits"]
 
@@ -30,15 +32,18 @@ def make_evaluators(
     *,
     trained: bool = False,
     bits: int | None = None,
+    cluster: Cluster | None = None,
 ) -> tuple[Evaluator, NetworkSource]:
     """Who compares candidates, and who gives the networks that are finished; a supernet is trained on the way.
 
     Args:
         trained: the supernet in the run folder is taken as it is.
         bits: of int8 weights; None: as the device's CPU needs it.
+        cluster: where the supernet is trained; None: here.
     Raises:
         TrainingError: the supernet's loss is not finite.
         RunFolderError: the supernet in the run folder is damaged, or of another search.
+        ClusterError: the cluster cannot be used.
     """
     seed, setup = folder.config.seed, targets.first
     if not isinstance(setup.space, ElasticSpace):
@@ -50,7 +55,7 @@ def make_evaluators(
         net = setup.space.supernet(setup.task)
     small = setup.task.shrunk(effort.shrink)
     if not trained:
-        _train(net, folder, setup.space, small, effort, listener)
+        _train(net, folder, setup.space, small, effort, listener, cluster)
     load_supernet(net, folder.path)
     bits = weight_bits(targets) if bits is None else bits
     cheap, whole = (_evaluator(net, targets, task, effort, bits) for task in (small, setup.task))
@@ -74,7 +79,13 @@ def _evaluator(net: Supernet, targets: Targets, task: Task, effort: Effort, bits
 
 
 def _train(
-    net: Supernet, folder: RunFolder, space: ElasticSpace, task: Task, effort: Effort, listener: Listener
+    net: Supernet,
+    folder: RunFolder,
+    space: ElasticSpace,
+    task: Task,
+    effort: Effort,
+    listener: Listener,
+    cluster: Cluster | None,
 ) -> None:
     shown = 0
 
@@ -86,4 +97,8 @@ def _train(
             shown = now
 
     listener.phase("train the supernet", 1000)
-    train_supernet(net, space, task, effort.training, folder=folder.path, on_step=on_step)
+    course = (net, space, task, effort.training)
+    if cluster is None:
+        train_supernet(*course, folder=folder.path, on_step=on_step)
+    else:
+        train_on(cluster, *course, folder=folder.path, listener=listener, on_step=on_step)

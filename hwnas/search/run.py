@@ -110,7 +110,7 @@ class _Run:
         with closing(open_study(folder, targets, self.listener, budget)) as study, ExitStack() as stack:
             study.publish(has_ended=False)
             with threads_for(effort.batch_macs):
-                evaluator, source = make_evaluators(folder, targets, effort, self.listener)
+                evaluator, source = make_evaluators(folder, targets, effort, self.listener, cluster=cluster)
             reference = reference_of(budget)
             share_s = clock.share(search_share(first.space))
             wanted = self.config.trials_wanted

@@ -14,18 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import nn
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from hwnas.cli.main import app
 from hwnas.core.space import Choice, SearchSpace
-from hwnas.core.task import Task
+from hwnas.core.task import Split, Task
 from hwnas.elastic.blocks import ElasticClassifier, ElasticConvBlock
 from hwnas.elastic.space import ElasticSpace
+from hwnas.elastic.train import TrainSettings, position
+from hwnas.errors import ClusterError, TrainingError
 from hwnas.search.cluster import Cluster, connected
 from hwnas.search.config import SearchConfig
+from hwnas.search.events import Silent
 from hwnas.search.ladder import LADDER
 from hwnas.search.run import run_search
+from hwnas.search.trainers import train_on
 from hwnas.store import read_front, sha256_of
 
 if importlib.util.find_spec("ray") is None:
@@ -81,13 +87,26 @@ def logging_space(log: Path, widths: tuple[int, ...], pause_s: float = 0.0, dead
     return SearchSpace("mlp", [Choice("width", widths)], build)
 
 
-def elastic_space() -> ElasticSpace:
+def elastic_space(log: Path | None = None, pause_s: float = 0.0, *, deadly: bool = False) -> ElasticSpace:
+    """A weight-shared space; it writes down which processes train its networks, with how many samples at a time."""
+    here = os.getpid()
+
+    class Logging(ElasticClassifier):
+        def forward(self, x: Tensor, values: Any) -> Tensor:
+            if log is not None and self.training and os.getpid() != here:
+                with log.open("a") as file:
+                    file.write(f"{os.getpid()} {len(x)}\n")
+                if deadly:
+                    os._exit(1)
+                time.sleep(pause_s)
+            return super().forward(x, values)
+
     def blocks(task: Any) -> list[Any]:
         return [
             ElasticConvBlock("stem.width", task.input_shape[0], (4, 8), stride=2),
             ElasticConvBlock("body.width", 8, (8, 16), stride=2),
             ElasticConvBlock("head.width", 16, (8, 16, 24), kernel=1),
-            ElasticClassifier(24, task.n_outputs),
+            Logging(24, task.n_outputs),
         ]
 
     return ElasticSpace("small", blocks)
@@ -108,6 +127,9 @@ def check(run: Path, n: int) -> None:
         for artifact in model.artifacts.values():
             assert sha256_of(run / artifact.path) == artifact.sha256
     assert not list(run.rglob("*.part"))
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 
 
 def listening() -> set[str]:
@@ -157,7 +179,7 @@ def test_the_processes_of_a_cluster_share_a_search(
     assert {name: tests[0][name] for name in tests[1]} == tests[1]
     # Nobody listens to others than this machine.
     if Path("/proc/net/tcp").exists():
-        assert listening() <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+        assert listening() <= LOOPBACK
 
 
 def test_a_supernet_is_sent_and_one_process_finds_what_is_found_here(
@@ -165,18 +187,16 @@ def test_a_supernet_is_sent_and_one_process_finds_what_is_found_here(
 ) -> None:
     config = replace(config, n_trials=6, precisions=("fp32", "fp16"))
     here = run_search(replace(config, cluster=None, out=tmp_path / "here"), space=elastic_space(), task=few)
-    # The same training, and nothing else.
-    folder = tmp_path / "run"
-    run_search(replace(config, cluster=None, n_trials=1, n_front=1), space=elastic_space(), task=few)
+    folder, log = tmp_path / "run", tmp_path / "log"
     busy = two_cpus.ray.remote(num_cpus=1)(type("Busy", (), {"answer": lambda self: True})).remote()
     two_cpus.ray.get(busy.answer.remote())
     try:
-        resumed = replace(config, resume=True)
-        result = run_search(resumed, space=elastic_space(), task=few)
+        result = run_search(config, space=elastic_space(log), task=few)
     finally:
         two_cpus.ray.kill(busy)
     assert result.run_dir == folder
     check(folder, 6)
+    assert len({line.split()[0] for line in log.read_text().splitlines()}) == 1  # it was trained there
     assert rows_of(folder) == rows_of(here.run_dir)
     facts = [{m.id: (m.accuracy, m.size_bytes) for m in read_front(run).models} for run in (folder, here.run_dir)]
     assert {name: fact for name, fact in facts[0].items() if name in facts[1]} == facts[1]
@@ -210,6 +230,116 @@ def test_a_process_that_is_killed_costs_nothing(
     doers = [line.split()[0] for line in log.read_text().splitlines() if line.split()[1] == width]
     assert doers[0] == dead
     assert {*doers[1:]} - {dead}
+
+
+def test_two_processes_train_a_supernet(
+    two_cpus: Cluster, config: SearchConfig, few: Task, recorder: Any, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    result = run_search(replace(config, n_trials=4, n_front=2), recorder, space=elastic_space(log), task=few)
+    check(result.run_dir, 4)
+    assert recorder.phases[0] == "train the supernet"
+    assert recorder.steps["train the supernet"] == 1000
+    training, searching = [note for note in recorder.notes if "processes on the cluster" in note]
+    assert training == "processes on the cluster that train the supernet: 2"
+    assert searching == "processes on the cluster that evaluate and finish: 2"  # those that trained have ended
+    assert len({line.split()[0] for line in log.read_text().splitlines()}) == 2
+    assert {line.split()[1] for line in log.read_text().splitlines()} == {"32"}  # of batches of 64
+    assert json.loads((result.run_dir / "supernet.json").read_text())["finished"]
+
+
+COURSE = TrainSettings(epochs=6, seed=4, batch_size=32, learning_rate=0.1, n_random=1)
+
+
+def train_in(folder: Path, cluster: Cluster, task: Task, space: ElasticSpace, listener: Any, stop_at: int = 99) -> Any:
+    """Train in a folder, until so manieth epoch is in it; the weights."""
+
+    def on_step(_: Any) -> None:
+        if position(COURSE, folder).epoch >= stop_at:
+            if Path("/proc/net/tcp").exists():
+                assert listening() <= LOOPBACK
+            raise KeyboardInterrupt
+
+    folder.mkdir(exist_ok=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = space.supernet(task)
+    course = (net, space.for_task(task), task, COURSE)
+    train_on(cluster, *course, folder=folder, listener=listener, on_step=on_step)
+    return load_file(folder / "supernet.safetensors")
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def unbroken(local_ray: Cluster, few_digits: Task, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The weights that two processes train without anything happening to them."""
+    task = replace(few_digits, augmentation="none")
+    return train_in(tmp_path_factory.mktemp("unbroken"), local_ray, task, elastic_space(), Silent())
+
+
+def kill_one(victim: int, folder: Path, log: Path) -> None:
+    """Kill a process when two epochs are in the folder."""
+    for _ in range(2400):
+        if (folder / "supernet.safetensors").exists() and position(COURSE, folder).epoch >= 2:
+            os.kill(pids_of(log)[victim], signal.SIGKILL)
+            return
+        time.sleep(0.02)
+
+
+def pids_of(log: Path) -> list[int]:
+    return sorted({int(line.split()[0]) for line in log.read_text().splitlines()})
+
+
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_neither_a_process_that_is_killed_nor_an_interruption_costs_more_than_an_epoch(
+    two_cpus: Cluster, unbroken: Any, few: Task, recorder: Any, tmp_path: Path, victim: int
+) -> None:
+    log, broken = tmp_path / "log", tmp_path / "broken"
+    killer = threading.Thread(target=kill_one, args=(victim, broken, log))
+    killer.start()
+    with pytest.raises(KeyboardInterrupt):
+        train_in(broken, two_cpus, few, elastic_space(log, 0.02), recorder, stop_at=5)
+    killer.join()
+    assert two_cpus.share()[0] == 2  # the processes have ended
+    (lost,) = [note for note in recorder.notes if "lost" in note]
+    assert any(lost.startswith(f"process {pid} on ") for pid in pids_of(log))
+    assert 3 <= int(lost.split("epoch ")[1].split()[0]) <= 6
+    assert lost.endswith("of the supernet is trained again by others")
+    assert len(pids_of(log)) == 4
+    at = position(COURSE, broken).epoch
+    log.unlink()
+    weights = train_in(broken, two_cpus, few, elastic_space(log), recorder)
+    assert len(log.read_text().splitlines() if log.exists() else []) == 2 * 3 * 8 * (6 - at)  # of the epochs after it
+    assert same(weights, unbroken)
+    log.unlink(missing_ok=True)
+    train_in(broken, two_cpus, few, elastic_space(log), recorder)
+    assert not log.exists()  # nothing was left to train
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_ends_all_processes(
+    two_cpus: Cluster, few: Task, recorder: Any, tmp_path: Path
+) -> None:
+    inputs = few.train.inputs.astype("float32")
+    inputs[3] = float("nan")  # which one of the two sees
+    task = replace(few, train=Split(inputs, few.train.labels))
+    with pytest.raises(TrainingError, match=r"^the supernet's loss is nan; lower the learning rate"):
+        train_in(tmp_path / "run", two_cpus, task, elastic_space(), recorder)
+    assert not [note for note in recorder.notes if "lost" in note]
+
+
+@pytest.mark.slow
+def test_a_space_that_kills_its_processes_ends_the_search(
+    two_cpus: Cluster, few: Task, recorder: Any, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(ClusterError, match=r"^3 times processes on the cluster ended over epoch 1 of the supernet"):
+        train_in(tmp_path / "run", two_cpus, few, elastic_space(log, deadly=True), recorder)
+    assert sum("trained again by others" in note for note in recorder.notes) == 2
 
 
 @pytest.mark.slow
