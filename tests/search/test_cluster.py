@@ -387,7 +387,6 @@ if __name__ == "__main__":
 
 def test_a_cluster_of_ones_own_ends_with_an_interrupted_search(tmp_path: Path) -> None:
     (tmp_path / "part.py").write_text(SCRIPT)
-    homes = {*Path("/tmp").glob("hwnas-ray-*")}
     command, pipe = [sys.executable, "part.py"], subprocess.PIPE
     process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
     said, told = [], 0
@@ -396,7 +395,7 @@ def test_a_cluster_of_ones_own_ends_with_an_interrupted_search(tmp_path: Path) -
         said.append(line)
         told += line.startswith("advance")
         if told == 3:
-            own = {*Path("/tmp").glob("hwnas-ray-*")} - homes
+            own = [*Path("/tmp").glob(f"hwnas-ray-*/session_*_{process.pid}")]
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody that was begun there
             break
     rest, errors = process.communicate(timeout=60)
@@ -405,7 +404,7 @@ def test_a_cluster_of_ones_own_ends_with_an_interrupted_search(tmp_path: Path) -
     assert "KeyboardInterrupt" in errors
     assert [line for line in said if line.split()[0] not in ("phase", "advance", "note")] == []
     assert len(own) == 1
-    assert not own.pop().exists()
+    assert not own[0].parent.exists()
     for path in Path("/proc").glob("[0-9]*/cwd"):  # nobody is left that was begun there
         try:
             assert not path.readlink().is_relative_to(tmp_path)

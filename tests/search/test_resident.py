@@ -6,14 +6,14 @@ import pytest
 
 from hwnas import errors
 from hwnas.errors import HwnasError, RunFolderError
-from hwnas.search.actors import _error_of, _read, _write
+from hwnas.search.resident import error_of, read_files, write_files
 from hwnas.store import write_atomic
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "models/other/x", "models/ab/../other/x", "x", "models/abc/x"])
 def test_a_file_that_was_not_asked_for_is_not_written(name: str, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError):
-        _write(tmp_path, {name: b"x"}, within=["models/ab"])
+        write_files(tmp_path, {name: b"x"}, within=["models/ab"])
     assert list(tmp_path.rglob("*")) == []
 
 
@@ -25,19 +25,19 @@ def test_files_arrive_as_they_were_with_the_manifest_last(tmp_path: Path, monkey
         written.append(path.name)
         write_atomic(path, data)
 
-    monkeypatch.setattr("hwnas.search.actors.write_atomic", noting)
-    _write(tmp_path, files, within=["models/ab"])
-    assert _read(tmp_path, list(files)) == files
+    monkeypatch.setattr("hwnas.search.resident.write_atomic", noting)
+    write_files(tmp_path, files, within=["models/ab"])
+    assert read_files(tmp_path, list(files)) == files
     assert written[-1] == "manifest.json"
 
 
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "nearest"])
 def test_an_error_is_the_same_on_both_sides(name: str) -> None:
-    made = _error_of((name, "what, and what to do"))
+    made = error_of((name, "what, and what to do"))
     assert type(made) is getattr(errors, name)
     assert str(made) == "what, and what to do"
 
 
 @pytest.mark.parametrize("name", ["nearest", "Sequence", "nothing", "__name__"])
 def test_a_name_that_is_no_error_of_ours(name: str) -> None:
-    assert type(_error_of((name, "said"))) is HwnasError
+    assert type(error_of((name, "said"))) is HwnasError
