@@ -42,7 +42,7 @@ FloatArray = NDArray[np.float64]
 
 def make(name: str, table: Table, cost_ms: FloatArray, worst: tuple[float, float], seed: int) -> BaseSampler:
     def describe(several: Sequence[Mapping[str, Any]]) -> list[tuple[float, Any] | None]:
-        found = [table.number(params) for params in several]
+        found = table.numbers(several)
         return [(float(cost_ms[at]), table.features[at]) if np.isfinite(cost_ms[at]) else None for at in found]
 
     if name == "hypervolume":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from hwnas.search_spaces.nasbench201 import CODES
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from sklearn.preprocessing import OneHotEncoder
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.pareto import hypervolume_within
@@ -60,8 +61,12 @@ class Table(ABC):
         """Of each network on a device; nan where it was not measured."""
 
     @abstractmethod
+    def numbers(self, several: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The networks that parameters stand for."""
+
     def number(self, params: Mapping[str, Any]) -> int:
         """The network that parameters stand for."""
+        return self.numbers([params])[0]
 
     def problem(self, device: str) -> tuple[FloatArray, tuple[float, float], float]:
         """Costs in ms, the bad corner, and the hypervolume of all networks."""
@@ -103,8 +108,8 @@ class NasBench201(Table):
     def cost_ms(self, device: str) -> FloatArray:
         return np.array(self._latencies[device], dtype=float)
 
-    def number(self, params: Mapping[str, Any]) -> int:
-        return self._number[tuple(params[label] for label in self.space)]
+    def numbers(self, several: Sequence[Mapping[str, Any]]) -> list[int]:
+        return [self._number[tuple(params[label] for label in self.space)] for params in several]
 
 
 class MnasNet(Table):
@@ -123,16 +128,20 @@ class MnasNet(Table):
         labels = sorted(f"b{stage}_{kind}" for stage in range(7) for kind in ("e", "k", "l", "se"))
         columns = zip(*[self._table[label] for label in labels], strict=True)
         self.values = [dict(zip(labels, map(int, row), strict=True)) for row in columns]
-        self._rows = np.array([list(values.values()) for values in self.values])
         self.error = 1 - np.array(self._table["val_top1"], dtype=float) / 100
         super().__init__(TaskShape((3, 224, 224), 1000))
+        self._encoding = OneHotEncoder(dtype=np.float32, sparse_output=False)
+        self._rows = self._encoding.fit_transform(self._matrix(self.values)).T
+
+    def _matrix(self, several: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+        return np.array([[int(params[label]) for label in self.values[0]] for params in several])
 
     def cost_ms(self, device: str) -> FloatArray:
         return 1000 / np.array(self._table[f"throughput_{device}_mean"], dtype=float)
 
-    def number(self, params: Mapping[str, Any]) -> int:
-        row = np.array([int(params[label]) for label in self.space])
-        return int(np.argmin((self._rows != row).sum(axis=1)))
+    def numbers(self, several: Sequence[Mapping[str, Any]]) -> list[int]:
+        shared = self._encoding.transform(self._matrix(several)) @ self._rows  # choices that are the same
+        return [int(at) for at in shared.argmax(axis=1)]
 
 
 TABLES: dict[str, type[Table]] = {"nasbench201": NasBench201, "mnasnet": MnasNet}
