@@ -53,9 +53,7 @@ def search(
     ] = None,
     sampler: Annotated[
         str,
-        Option(
-            metavar="S", help="Proposes candidates: hypervolume (default), or tpe, nsga2, nsga3, gp, random of Optuna."
-        ),
+        Option(metavar="S", help="What proposes candidates: hypervolume, or of Optuna tpe, nsga2, nsga3, gp, random."),
     ] = "hypervolume",
     allow_out_of_domain: Annotated[
         bool, Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")
