@@ -7,7 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.options import Data, Seed, TaskName, read_shape
+from hwnas.cli.options import (
+    AnyDomain,
+    Data,
+    LatencyBudget,
+    MemoryBudget,
+    Out,
+    Precisions,
+    Resume,
+    Seed,
+    SizeBudget,
+    Targets,
+    TaskName,
+    TimeLimit,
+    Trials,
+    read_shape,
+)
 
 if TYPE_CHECKING:
     from hwnas.search.result import SearchResult
@@ -22,9 +37,7 @@ def compress(
     model: Annotated[
         str, typer.Argument(metavar="MODEL.py:FUNCTION", help="What builds the network; the file is imported.")
     ],
-    device: Annotated[
-        list[str], Option("--device", metavar="D", help="Target; repeat it for several: a front for each.")
-    ],
+    device: Targets,
     weights: Annotated[
         Path | None,
         Option(metavar="FILE", help="Its weights, .safetensors or a state dict; FUNCTION's own, if not given."),
@@ -35,29 +48,19 @@ def compress(
         str | None,
         Option(metavar="SHAPE", help="What it takes, such as 3,224,224; images are resized; the task's, if not given."),
     ] = None,
-    trials: Annotated[int | None, Option(metavar="N", min=1, help="Number of candidates to evaluate.")] = None,
-    time: Annotated[str | None, Option(metavar="10m", help="Time for the whole job: 30s, 10m, 2h.")] = None,
-    max_latency: Annotated[
-        float | None, Option(metavar="MS", help="No model slower than this, in ms, on any of the devices.")
-    ] = None,
-    max_size: Annotated[float | None, Option(metavar="MB", help="No model with more weights than this, in MB.")] = None,
-    max_memory: Annotated[
-        float | None,
-        Option(metavar="MB", help="No model that needs more memory, modelled: weights and the largest operation."),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        Option(metavar="P", help="Precision to search; repeat it; all that the devices share, if not given."),
-    ] = None,
+    trials: Trials = None,
+    time: TimeLimit = None,
+    max_latency: LatencyBudget = None,
+    max_size: SizeBudget = None,
+    max_memory: MemoryBudget = None,
+    precision: Precisions = None,
     importance: Annotated[
         str, Option(metavar="I", help="What decides which channels go: taylor (the loss) or magnitude (weights).")
     ] = "taylor",
     seed: Seed = 0,
-    out: Annotated[Path | None, Option(metavar="DIR", help="Run folder; a new one in runs/, if not given.")] = None,
-    allow_out_of_domain: Annotated[
-        bool, Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")
-    ] = False,
-    resume: Annotated[bool, Option("--resume", help="Go on with the search in the run folder.")] = False,
+    out: Out = None,
+    allow_out_of_domain: AnyDomain = False,
+    resume: Resume = False,
 ) -> None:
     """Prune and quantize a network that you have, for a device or several.
 

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from hwnas.core.front import Front
 
 __all__ = [
-    *("AsJson", "Data", "EachFront", "FrontDevice", "Host", "MaxLatency", "MaxSize", "MinAccuracy"),
-    *("Run", "Seed", "TaskName", "front_device", "read_shape"),
+    *("AnyDomain", "AsJson", "Data", "EachFront", "FrontDevice", "Host", "LatencyBudget", "MaxLatency", "MaxSize"),
+    *("MemoryBudget", "MinAccuracy", "Out", "Precisions", "Resume", "Run", "Seed", "SizeBudget", "Targets"),
+    *("TaskName", "TimeLimit", "Trials", "front_device", "read_shape"),
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON and nothing else.")]
@@ -30,6 +31,39 @@ MinAccuracy = Annotated[float | None, typer.Option(metavar="A", help="Least accu
 Seed = Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Seed of every random choice.")]
 TaskName = Annotated[str, typer.Option("--task", metavar="T", help="Task; see `hwnas tasks`.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder or file with the task's data.")]
+
+# Of the commands that search.
+Targets = Annotated[
+    list[str], typer.Option("--device", metavar="D", help="Target; repeat it for several: a front for each.")
+]
+Trials = Annotated[int | None, typer.Option("--trials", metavar="N", min=1, help="Number of candidates to evaluate.")]
+TimeLimit = Annotated[str | None, typer.Option("--time", metavar="10m", help="Time for the whole job: 30s, 10m, 2h.")]
+LatencyBudget = Annotated[
+    float | None,
+    typer.Option("--max-latency", metavar="MS", help="No model slower than this, in ms, on any of the devices."),
+]
+SizeBudget = Annotated[
+    float | None, typer.Option("--max-size", metavar="MB", help="No model with more weights than this, in MB.")
+]
+MemoryBudget = Annotated[
+    float | None,
+    typer.Option(
+        "--max-memory",
+        metavar="MB",
+        help="No model that needs more memory, modelled: weights and the largest operation.",
+    ),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision", metavar="P", help="Precision to search; repeat it; all that the devices share, if not given."
+    ),
+]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; a new one in runs/, if not given.")]
+AnyDomain = Annotated[
+    bool, typer.Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the search in the run folder.")]
 
 
 def front_device(front: Front, name: str | None) -> str:

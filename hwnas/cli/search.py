@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hwnas.cli.options import Data, Seed, TaskName
+from hwnas.cli.options import (
+    AnyDomain,
+    Data,
+    LatencyBudget,
+    MemoryBudget,
+    Out,
+    Precisions,
+    Resume,
+    Seed,
+    SizeBudget,
+    Targets,
+    TaskName,
+    TimeLimit,
+    Trials,
+)
 
 __all__ = ["search"]
 
@@ -15,30 +28,20 @@ Option = typer.Option
 
 
 def search(
-    device: Annotated[
-        list[str], Option("--device", metavar="D", help="Target; repeat it for several: a front for each.")
-    ],
+    device: Targets,
     space: Annotated[
         str | None, Option(metavar="S", help="Search space; else what the (first) device knows best or suits the task.")
     ] = None,
     task: TaskName = "digits",
     data: Data = None,
-    trials: Annotated[int | None, Option(metavar="N", min=1, help="Number of candidates to evaluate.")] = None,
-    time: Annotated[str | None, Option(metavar="10m", help="Time for the whole job: 30s, 10m, 2h.")] = None,
-    max_latency: Annotated[
-        float | None, Option(metavar="MS", help="No model slower than this, in ms, on any of the devices.")
-    ] = None,
-    max_size: Annotated[float | None, Option(metavar="MB", help="No model with more weights than this, in MB.")] = None,
-    max_memory: Annotated[
-        float | None,
-        Option(metavar="MB", help="No model that needs more memory, modelled: weights and the largest operation."),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        Option(metavar="P", help="Precision to search; repeat it; all that the devices share, if not given."),
-    ] = None,
+    trials: Trials = None,
+    time: TimeLimit = None,
+    max_latency: LatencyBudget = None,
+    max_size: SizeBudget = None,
+    max_memory: MemoryBudget = None,
+    precision: Precisions = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, Option(metavar="DIR", help="Run folder; a new one in runs/, if not given.")] = None,
+    out: Out = None,
     storage: Annotated[
         str | None,
         Option(metavar="URL", help="Optuna storage; a file in the run folder, if not given; see `hwnas worker`."),
@@ -55,10 +58,8 @@ def search(
         str,
         Option(metavar="S", help="What proposes candidates: hypervolume, or of Optuna tpe, nsga2, nsga3, gp, random."),
     ] = "hypervolume",
-    allow_out_of_domain: Annotated[
-        bool, Option("--allow-out-of-domain", help="Search networks unlike any that the device's data hold, too.")
-    ] = False,
-    resume: Annotated[bool, Option("--resume", help="Go on with the search in the run folder.")] = False,
+    allow_out_of_domain: AnyDomain = False,
+    resume: Resume = False,
 ) -> None:
     """Search for models that suit a device, or several.
 
