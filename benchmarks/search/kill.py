@@ -36,8 +36,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from journal_file import finished_trials
 from record import record
+from run_files import finished_trials
 
 MOMENTS = {"time": 0.5, "file": 0.25, "journal": 0.25}  # what a kill waits for, and how often
 IN_START = 0.2  # of the kills

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from run_files import trial_rows
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -113,14 +114,9 @@ def elastic_space(log: Path | None = None, pause_s: float = 0.0, *, deadly: bool
     return ElasticSpace("small", blocks)
 
 
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "finished_s"} for row in rows]
-
-
 def check(run: Path, n: int) -> None:
     """So many candidates, none twice, and every file of the front is there as it was made."""
-    ids = [row["id"] for row in rows_of(run)]
+    ids = [row["id"] for row in trial_rows(run)]
     assert len(ids) == len(set(ids)) == n
     front = read_front(run)
     assert front.models
@@ -175,7 +171,7 @@ def test_the_processes_of_a_cluster_share_a_search(
     assert len(list((result.run_dir / "trained").glob("*.safetensors"))) == 10 + len(closer)
     # Ten of ten candidates were evaluated: here, each is found to be as accurate.
     here = run_search(replace(config, cluster=None, out=tmp_path / "here"), space=logging_space(log, widths), task=few)
-    accuracies = [{row["id"]: row["accuracy"] for row in rows_of(run)} for run in (result.run_dir, here.run_dir)]
+    accuracies = [{row["id"]: row["accuracy"] for row in trial_rows(run)} for run in (result.run_dir, here.run_dir)]
     assert accuracies[0] == accuracies[1]
     tests = [{model.id: model.accuracy for model in read_front(run).models} for run in (result.run_dir, here.run_dir)]
     assert {name: tests[0][name] for name in tests[1]} == tests[1]
@@ -199,7 +195,7 @@ def test_a_supernet_is_sent_and_one_process_finds_what_is_found_here(
     assert result.run_dir == folder
     check(folder, 6)
     assert len({line.split()[0] for line in log.read_text().splitlines()}) == 1  # it was trained there
-    assert rows_of(folder) == rows_of(here.run_dir)
+    assert trial_rows(folder) == trial_rows(here.run_dir)
     facts = [{m.id: (m.accuracy, m.size_bytes) for m in read_front(run).models} for run in (folder, here.run_dir)]
     assert {name: fact for name, fact in facts[0].items() if name in facts[1]} == facts[1]
 

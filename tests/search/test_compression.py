@@ -12,6 +12,7 @@ import pytest
 import torch
 from residual import Residual
 from residual import build as build_residual
+from run_files import trial_rows
 from torch import nn
 from typer.testing import CliRunner
 
@@ -52,10 +53,6 @@ def result(network: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFact
     return compress(network, device=DEVICE, task=task, trials=8, n_front=3, out=out)
 
 
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
-
-
 def check_file(model: FrontModel, run: Path, task: Task) -> np.ndarray[Any, Any]:
     """What is said of a model's file is so; its answers on the test split."""
     path = run / model.artifacts["onnx"].path
@@ -70,7 +67,7 @@ def check_file(model: FrontModel, run: Path, task: Task) -> np.ndarray[Any, Any]
 def test_the_original_is_tried_first_and_kept_as_it_is(result: SearchResult, network: nn.Module, task: Task) -> None:
     original = result.original
     assert original is not None
-    rows = rows_of(result.run_dir)
+    rows = trial_rows(result.run_dir)
     assert len(rows) == 8
     assert rows[0]["id"] == original.id
     assert rows[0]["accuracy"] == accuracy(network, task.validation, task.preprocessing)
@@ -144,8 +141,8 @@ def test_it_is_resumed_and_only_with_the_same_network(
     kept = {path: path.read_bytes() for path in first.run_dir.glob("models/*/model.onnx")}
     again = compress(network, trials=5, resume=True, listener=recorder, **given)  # type: ignore[arg-type]
     assert "sensitivity" not in recorder.phases
-    assert len(rows_of(again.run_dir)) == 5
-    assert {row["id"] for row in rows_of(first.run_dir)} <= {row["id"] for row in rows_of(again.run_dir)}
+    assert len(trial_rows(again.run_dir)) == 5
+    assert {row["id"] for row in trial_rows(first.run_dir)} <= {row["id"] for row in trial_rows(again.run_dir)}
     assert all(path.read_bytes() == before for path, before in kept.items())
     assert again.original == first.original
     other = Residual(1, 10, 24)
@@ -165,7 +162,7 @@ def test_an_original_over_the_limit_is_compared_but_not_on_the_front(
     found = compress(network, max_latency_ms=limit, **given)  # type: ignore[arg-type]
     assert all(model.latency_ms <= limit for model in found.front)
     assert found.original == result.original
-    assert {row["id"] for row in rows_of(found.run_dir)}.isdisjoint({found.original.id if found.original else ""})
+    assert {row["id"] for row in trial_rows(found.run_dir)}.isdisjoint({found.original.id if found.original else ""})
 
 
 def test_a_limit_that_nothing_meets(task: Task, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from journal_file import finished_trials
+from run_files import finished_trials, trial_rows
 from torch import nn
 from typer.testing import CliRunner
 
@@ -44,11 +44,6 @@ def config(tmp_path: Path) -> SearchConfig:
 @pytest.fixture
 def few(few_digits: Task) -> Task:
     return replace(few_digits, augmentation="none")
-
-
-def trial_rows(run_dir: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (run_dir / "trials.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "finished_s"} for row in rows]
 
 
 def deployed_accuracy(path: Path, task: Task) -> float:

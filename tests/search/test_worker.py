@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from database import Database
+from run_files import trial_rows
 
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
@@ -71,10 +72,6 @@ def config(tmp_path: Path) -> SearchConfig:
     return SearchConfig(devices=("jetson-nano",), n_trials=4, n_front=2, precisions=("fp32",), out=tmp_path / "run")
 
 
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
-
-
 def test_one_process_finds_the_same_with_and_without_a_database(
     config: SearchConfig, few_digits: Task, make_space: MakeSpace, database: Database, tmp_path: Path, recorder: Any
 ) -> None:
@@ -82,7 +79,7 @@ def test_one_process_finds_the_same_with_and_without_a_database(
     for name, storage in (("journal", None), ("database", database.url)):
         run_search(replace(config, out=tmp_path / name, storage=storage), space=make_space(), task=few)
     journal, shared = tmp_path / "journal", tmp_path / "database"
-    assert rows_of(journal) == rows_of(shared)
+    assert trial_rows(journal) == trial_rows(shared)
     fronts = [read_front(run) for run in (journal, shared)]
     assert [(m.id, m.accuracy, m.latency_ms) for m in fronts[0].models] == [
         (m.id, m.accuracy, m.latency_ms) for m in fronts[1].models
@@ -125,7 +122,7 @@ def test_a_search_and_its_workers(database: Database, tmp_path: Path) -> None:
             process.kill()
             process.wait()
     assert [process.returncode for process in processes] == [0, 0]
-    ids = [row["id"] for row in rows_of(run)]
+    ids = [row["id"] for row in trial_rows(run)]
     assert len(ids) == len(set(ids)) == 16
     assert 0 < int(said[1].split()[-1]) < 16
     assert read_front(run).models

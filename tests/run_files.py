@@ -1,9 +1,10 @@
-"""What a killed search left in its journal, read as plain lines: nothing of hwnas, nothing of optuna."""
+"""What a search left in its folder, read as plain lines: nothing of hwnas, nothing of optuna."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 def finished_trials(journal: Path) -> list[str]:
@@ -16,3 +17,9 @@ def finished_trials(journal: Path) -> list[str]:
         if entry.get("values") and entry.get("trial_id") in ids:
             done.append(ids[entry["trial_id"]])
     return done
+
+
+def trial_rows(run_dir: Path) -> list[dict[str, Any]]:
+    """What the report draws of each trial, without what a clock says of it."""
+    rows = [json.loads(line) for line in (run_dir / "trials.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "finished_s"} for row in rows]
