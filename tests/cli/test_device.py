@@ -59,7 +59,7 @@ def test_a_search_on_a_board_ends_with_measured_models_that_keep_their_promise(
     models = read_front(Path(run)).models
     assert models
     assert all(model.latency["my-pi"].measured for model in models)
-    checked = json.loads(CliRunner().invoke(app, ["verify", run, "--json"]).output)
+    checked = json.loads(CliRunner().invoke(app, ["verify", run, "--json"]).stdout)
     assert {check["id"] for check in checked} == {model.id for model in models}
     assert all("could not be measured" not in check["reason"] for check in checked)
 
