@@ -37,7 +37,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from record import record
-from run_files import finished_trials
+from run_files import finished_trials, trial_rows
 
 MOMENTS = {"time": 0.5, "file": 0.25, "journal": 0.25}  # what a kill waits for, and how often
 IN_START = 0.2  # of the kills
@@ -152,7 +152,7 @@ class Search:
 
     def trials(self) -> list[dict[str, Any]]:
         """What the report draws behind the front."""
-        return [json.loads(line) for line in (self.out / "trials.jsonl").read_text().splitlines()]
+        return trial_rows(self.out)
 
     def is_whole(self) -> bool:
         """Whether each file is there that a finished run has, and nothing half written beside."""
