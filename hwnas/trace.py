@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hwnas.core.candidate import Candidate
+from hwnas.core.error_text import first_line
 from hwnas.core.ops import Op, OpList
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import TaskLike, TaskShape
@@ -214,7 +215,7 @@ def trace_block(
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), recorder:
             output = meta(example)
     except Exception as error:  # a network of the user's may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise BuildError(f"the network does not run on an input of shape {tuple(input_shape)}: {reason}") from error
     if not isinstance(output, Tensor):
         raise BuildError(f"the network must give one tensor, got {type(output).__name__}")

@@ -13,6 +13,7 @@ from torch import nn
 from hwnas.compress.distill import fine_tune
 from hwnas.compress.quantize import simulate
 from hwnas.core.candidate import Candidate
+from hwnas.core.error_text import first_line
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task, TaskShape
@@ -80,7 +81,7 @@ class TrainedEvaluator:
             try:
                 output = module.eval()(example)
             except Exception as error:  # a network of the user's may raise anything
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                reason = first_line(error)
                 raise BuildError(
                     f"space {self.space.name!r}, architecture {dict(candidate.architecture)}: the network does not run "
                     f"on an input of shape {self.task.input_shape}: {reason}"
@@ -149,7 +150,7 @@ def _with_weights(module: nn.Module, path: Path) -> nn.Module:
     try:
         module.load_state_dict(load_file(path))
     except Exception as error:  # safetensors and torch each have errors of their own
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise RunFolderError(
             f"{path} is damaged or of another network ({reason}); delete it to train the network again"
         ) from error

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hwnas.core.architecture import Architecture
+from hwnas.core.error_text import first_line
 from hwnas.core.task import Task, TaskLike
 from hwnas.errors import BuildError, ConfigError, DataError, ModelFileError
 
@@ -230,5 +231,5 @@ def _some(names: list[str]) -> str:
 
 
 def _said(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

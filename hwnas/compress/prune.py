@@ -20,6 +20,7 @@ from torch.nn import functional
 from hwnas.compress.blocks import find_blocks, leave_out
 from hwnas.compress.stages import find_stages
 from hwnas.core.compression import kept_channels
+from hwnas.core.error_text import first_line
 from hwnas.errors import BuildError, ConfigError, InvalidArchitectureError, MissingDependencyError, nearest
 
 __all__ = ["IMPORTANCES", "ChannelGroup", "Cut", "PrunableNetwork", "find_channels"]
@@ -185,7 +186,7 @@ def find_channels(
         whole_shape = _output_shape(outline, input_shape)
     except Exception as error:  # a network of the user's may raise anything
         raise BuildError(
-            f"the network cannot be followed without data: {_said(error)}; "
+            f"the network cannot be followed without data: {first_line(error)}; "
             "its forward must not look at what tensors hold"
         ) from error
     groups = []
@@ -229,7 +230,7 @@ def _groups_of(
             known = list(graph.get_all_groups())
     except Exception as error:  # the library and the network may raise anything
         raise BuildError(
-            f"the dependency graph cannot take the network: at {seen.layer}: {_said(error)}; "
+            f"the dependency graph cannot take the network: at {seen.layer}: {first_line(error)}; "
             "a layer whose gradient cannot be followed, or whose forward does more than torch operations, cannot be cut"
         ) from error
     if importance == "taylor":
@@ -338,7 +339,7 @@ def _breaks(
             with seen:
                 shape = _output_shape(network, input_shape)
         except Exception as error:  # noqa: BLE001 - a network of the user's may raise anything
-            return f"{seen.layer} fails: {_said(error)}"
+            return f"{seen.layer} fails: {first_line(error)}"
         if shape != whole:
             return ""
     return None
@@ -365,8 +366,3 @@ class _LastSeen:
             self.layer = f"{name!r} ({kind})"
 
         return note
-
-
-def _said(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from hwnas.accuracy.trained import RUNGS, weights_name
 from hwnas.core.candidate import Candidate
+from hwnas.core.error_text import first_line
 from hwnas.core.evaluation import Evaluation
 from hwnas.elastic.train import REPORT, WEIGHTS
 from hwnas.errors import ClusterError, HwnasError, TrainingError
@@ -35,7 +36,6 @@ from hwnas.search.resident import (
     write_files,
 )
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.storage import first_line
 from hwnas.search.targets import Targets
 
 __all__ = ["Actors", "Kit", "SearchActor"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
-from hwnas.search.config import SearchConfig
+from hwnas.search.config import SearchConfig, names_of, path_of
 from hwnas.search.events import Listener
 from hwnas.search.result import SearchResult
 from hwnas.search.run import run_search
@@ -70,18 +70,18 @@ def search(
         HwnasError: whatever is wrong with the settings, the data or the device, in one line.
     """
     config = SearchConfig(
-        devices=(device,) if isinstance(device, str) else tuple(device),
+        devices=names_of(device),
         space=space.name if isinstance(space, SearchSpace) else space,
         task=task.name if isinstance(task, Task) else task,
-        data=None if data is None else Path(data),
+        data=path_of(data),
         n_trials=trials,
         time_s=time_s,
         max_latency_ms=max_latency_ms,
         max_size_mb=max_size_mb,
         max_memory_mb=max_memory_mb,
-        precisions=(precision,) if isinstance(precision, str) else None if precision is None else tuple(precision),
+        precisions=None if precision is None else names_of(precision),
         seed=seed,
-        out=None if out is None else Path(out),
+        out=path_of(out),
         storage=storage,
         cluster=cluster,
         resume=resume,
@@ -118,6 +118,4 @@ def worker(
     Raises:
         HwnasError: the search is not shared, or this machine has another version, other data or another space.
     """
-    return run_worker(
-        Path(run), listener, storage=storage, data=None if data is None else Path(data), space=space, task=task
-    )
+    return run_worker(Path(run), listener, storage=storage, data=path_of(data), space=space, task=task)

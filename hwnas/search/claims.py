@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from hwnas.core.error_text import first_line
 from hwnas.errors import MissingDependencyError, StorageError
-from hwnas.search.storage import first_line, hidden, is_postgresql
+from hwnas.search.storage import hidden, is_postgresql
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -15,8 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hwnas.core.error_text import first_line
 from hwnas.errors import ClusterError, MissingDependencyError
-from hwnas.search.storage import first_line
 
 __all__ = ["LOCAL", "Cluster", "connected"]
 

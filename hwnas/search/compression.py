@@ -24,7 +24,7 @@ from hwnas.elastic.data import batches
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import ConfigError
 from hwnas.plugins import load_plugin
-from hwnas.search.config import SearchConfig
+from hwnas.search.config import SearchConfig, names_of, path_of
 from hwnas.search.effort import EVALUATE_MACS
 from hwnas.search.events import Listener, Silent
 from hwnas.search.result import SearchResult
@@ -98,18 +98,18 @@ def compress(
     since_s, listener = time.monotonic(), listener or Silent()
     name, build = _named(network)
     config = SearchConfig(
-        devices=(device,) if isinstance(device, str) else tuple(device),
+        devices=names_of(device),
         space=f"own-{name}",
         task=task.name if isinstance(task, Task) else task,
-        data=None if data is None else Path(data),
+        data=path_of(data),
         n_trials=trials,
         time_s=time_s,
         max_latency_ms=max_latency_ms,
         max_size_mb=max_size_mb,
         max_memory_mb=max_memory_mb,
-        precisions=(precision,) if isinstance(precision, str) else None if precision is None else tuple(precision),
+        precisions=None if precision is None else names_of(precision),
         seed=seed,
-        out=None if out is None else Path(out),
+        out=path_of(out),
         resume=resume,
         n_front=n_front,
         sampler=sampler,

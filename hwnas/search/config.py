@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from hwnas.errors import ConfigError, nearest
 from hwnas.search.storage import without_password
 
-__all__ = ["SAMPLERS", "SearchConfig"]
+__all__ = ["SAMPLERS", "SearchConfig", "names_of", "path_of"]
 
 _CLUSTER = re.compile(r"local|auto|(ray://)?[^\s/:]+:[0-9]{1,5}")
 SAMPLERS = ("hypervolume", "tpe", "nsga2", "nsga3", "gp", "random")
@@ -119,3 +119,13 @@ class SearchConfig:
         for name in ("devices", "precisions"):
             values[name] = None if values.get(name) is None else tuple(values[name])
         return cls(**values)
+
+
+def names_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name, or several, as people pass them in Python."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def path_of(given: str | Path | None) -> Path | None:
+    """A path, or None."""
+    return None if given is None else Path(given)

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Any
 import torch
 
 from hwnas import errors
+from hwnas.core.error_text import first_line
 from hwnas.errors import HwnasError, RunFolderError
 from hwnas.export.bundle import MANIFEST
-from hwnas.search.storage import first_line
 from hwnas.store import inside, write_atomic
 
 __all__ = [
@@ -53,7 +54,7 @@ class Reply:
     files: Files | None = None
 
 
-class Resident:
+class Resident(ABC):
     """Runs on the cluster, in a folder of its own that is like the run folder.
 
     Args:
@@ -88,8 +89,9 @@ class Resident:
         """For the user."""
         return f"{os.getpid()} on {socket.gethostname()}"
 
+    @abstractmethod
     def _take(self, kit: Any) -> Any:
-        raise NotImplementedError
+        """Make what the kit is for."""
 
     def _replying(self, do: Callable[[], Any]) -> Reply:
         try:

@@ -242,11 +242,8 @@ class Rounds:
         scorers = {device: scorer.learned(learned.get(device, {}), kept=kept) for device, scorer in before.items()}
         if all(isinstance(predictor, LinearGpPredictor) for of in learned.values() for predictor in of.values()):
             self._log.learn(number - 1, {device: tuple(of) for device, of in learned.items()})
-        study, share, done = (
-            self.loop.study,
-            self.clock.share(search_share(self.targets.first.space)),
-            self._log.done(number - 1),
-        )
+        study, done = self.loop.study, self._log.done(number - 1)
+        share = self.clock.share(search_share(self.targets.first.space))
         wanted = study.n_worked if done is None else done.n_trials
         wanted += max(1, round(MORE_TRIALS * wanted))
         self.listener.phase("search on", wanted)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from hwnas.core.error_text import first_line
 from hwnas.errors import ConfigError
 
-__all__ = ["first_line", "for_optuna", "hidden", "is_postgresql", "unusable", "without_password"]
+__all__ = ["for_optuna", "hidden", "is_postgresql", "unusable", "without_password"]
 
 _SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 
@@ -34,12 +35,6 @@ def hidden(url: str) -> str:
 def unusable(url: str, error: BaseException) -> ConfigError:
     """What is said of a storage that cannot be opened."""
     return ConfigError(f"storage {hidden(url)!r} cannot be used: {first_line(error)}; check the URL and that it runs")
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _replaced(url: str, by: str) -> str:

@@ -24,6 +24,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from hwnas.core.candidate import Candidate
+from hwnas.core.error_text import first_line
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.predictor import Prediction
 from hwnas.errors import ConfigError, HwnasError, RunFolderError, StorageError
@@ -34,7 +35,7 @@ from hwnas.search.journal import created_trials, open_journal
 from hwnas.search.per_device import write_each
 from hwnas.search.rdb import ProposalStorage
 from hwnas.search.sampler import Describe, HypervolumeSampler
-from hwnas.search.storage import first_line, for_optuna, hidden, is_postgresql, unusable
+from hwnas.search.storage import for_optuna, hidden, is_postgresql, unusable
 
 __all__ = ["Proposal", "SearchStudy"]
 

@@ -8,7 +8,7 @@ import pytest
 from hwnas.errors import ConfigError
 from hwnas.search.config import SearchConfig
 from hwnas.search.runfolder import RunFolder
-from hwnas.search.storage import first_line, for_optuna, hidden, is_postgresql, unusable, without_password
+from hwnas.search.storage import for_optuna, hidden, is_postgresql, unusable, without_password
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,6 @@ def test_a_password_is_neither_shown_nor_kept(url: str, shown: str, kept: str | 
 def test_postgresql_is_reached_by_psycopg(url: str, for_sqlalchemy: str, shared: bool) -> None:
     assert for_optuna(url) == for_sqlalchemy
     assert is_postgresql(url) == shared
-
-
-@pytest.mark.parametrize(("text", "line"), [("a\nb", "a"), ("\n  a \n", "a"), ("", "ValueError")])
-def test_an_error_in_one_line(text: str, line: str) -> None:
-    assert first_line(ValueError(text)) == line
 
 
 def test_a_resumed_run_is_given_its_password_again(tmp_path: Path) -> None:
