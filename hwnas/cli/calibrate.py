@@ -30,6 +30,9 @@ def calibrate(
     ] = None,
     space: Annotated[str | None, typer.Option(metavar="S", help="Space of a table's rows.")] = None,
     column: Annotated[str, typer.Option(metavar="NAME", help="A table's column of latencies in ms.")] = "latency_ms",
+    energy_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A table's column of the energy of an inference in mJ.")
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(metavar="P", help="Precision of a table; the device's first.")
     ] = None,
@@ -41,20 +44,22 @@ def calibrate(
 ) -> None:
     """Fit a latency predictor to measurements, from one to thousands.
 
-    From few it is learned with the help of known devices. Prints how good it is on networks that it did not see. Later
-    searches use it. A table has a column a choice of the space, and one of latencies.
+    From few it is learned with the help of known devices. Where the energy of 20 and more networks was read, it is
+    learned, too. Prints how good it is on networks that it did not see. Later searches use it. A table has a column a
+    choice of the space, and one of latencies.
     """
     from hwnas.devices.resolve import find_device
     from hwnas.latency.calibrate import predictors_from_measurements
     from hwnas.latency.library import save_predictor
 
     target = find_device(device)
-    records = _records(measurements, target, space, column, precision, task, data)
+    records = _records(measurements, target, space, (column, energy_column), precision, task, data)
     names = None if sources is None else [name for name in sources.split(",") if name and name != "none"]
     like = _like(task, data)
     fitted = predictors_from_measurements(target, records, n_outputs=classes, seed=seed, sources=names, like=like)
     folders = [save_predictor(predictor, local=target.is_local) for predictor in fitted.values()]
-    cards = [predictor.card for predictor in fitted.values()]
+    of_energy = [predictor.energy.card for predictor in fitted.values() if predictor.energy is not None]
+    cards = [*(predictor.card for predictor in fitted.values()), *of_energy]
     if as_json:
         print_json([card.to_json() for card in cards])
         return
@@ -75,7 +80,13 @@ def _like(task: str, data: Path | None) -> Task | None:
 
 
 def _records(
-    path: Path, target: Device, space: str | None, column: str, precision: str | None, task: str, data: Path | None
+    path: Path,
+    target: Device,
+    space: str | None,
+    columns: tuple[str, str | None],
+    precision: str | None,
+    task: str,
+    data: Path | None,
 ) -> list[Measurement]:
     from hwnas.core.measurement import read_measurements
     from hwnas.devices.resolve import check_precisions
@@ -92,8 +103,9 @@ def _records(
     shape = load_plugin("task", task)(data, input_shape=unbound.input_shape, seed=0)
     wanted = check_precisions(target, None if precision is None else [precision])[0]
     return measurements_from_table(
-        path, unbound.for_task(shape), target, column=column, precision=wanted, input_shape=tuple(shape.input_shape)
-    )
+        path, unbound.for_task(shape), target,
+        column=columns[0], energy_column=columns[1], precision=wanted, input_shape=tuple(shape.input_shape),
+    )  # fmt: skip
 
 
 def _show(device: str, cards: list[Card]) -> None:
@@ -102,12 +114,12 @@ def _show(device: str, cards: list[Card]) -> None:
     print_table(
         f"predictors of {device}: figures of networks that were held out",
         (
-            *("precision", "networks>", "held out>", "error (MAPE)>", "Spearman>", "Kendall>"),
+            *("precision", "of", "networks>", "held out>", "error (MAPE)>", "Spearman>", "Kendall>"),
             *("within 5 %>", "within 10 %>", "in interval>", "spaces", "learned with"),
         ),
         (
             (
-                *(card.precision, card.n_measurements, card.held_out, percent(card.mape, 1)),
+                *(card.precision, card.quantity, card.n_measurements, card.held_out, percent(card.mape, 1)),
                 *("not known" if value is None else f"{value:.3f}" for value in (card.spearman, card.kendall)),
                 *(percent(share, 0) for share in (card.within_5, card.within_10, card.interval_coverage)),
                 ", ".join(card.spaces),

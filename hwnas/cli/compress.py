@@ -10,6 +10,7 @@ import typer
 from hwnas.cli.options import (
     AnyDomain,
     Data,
+    EnergyBudget,
     LatencyBudget,
     MemoryBudget,
     Out,
@@ -51,6 +52,7 @@ def compress(
     trials: Trials = None,
     time: TimeLimit = None,
     max_latency: LatencyBudget = None,
+    max_energy: EnergyBudget = None,
     max_size: SizeBudget = None,
     max_memory: MemoryBudget = None,
     precision: Precisions = None,
@@ -86,6 +88,7 @@ def compress(
             trials=trials,
             time_s=time_s,
             max_latency_ms=max_latency,
+            max_energy_mj=max_energy,
             max_size_mb=max_size,
             max_memory_mb=max_memory,
             precision=precision or None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hwnas.cli.options import AsJson, EachFront, MaxLatency, MaxSize, MinAccuracy, Run, front_device
+from hwnas.cli.options import AsJson, EachFront, MaxEnergy, MaxLatency, MaxSize, MinAccuracy, Run, front_device
 from hwnas.cli.output import print_fronts, print_json
 
 __all__ = ["front"]
@@ -11,6 +11,7 @@ __all__ = ["front"]
 def front(
     run: Run,
     max_latency: MaxLatency = None,
+    max_energy: MaxEnergy = None,
     max_size: MaxSize = None,
     min_accuracy: MinAccuracy = None,
     device: EachFront = None,
@@ -25,7 +26,9 @@ def front(
     from hwnas.viz.table import Limits, front_rows
 
     found = read_front(run)
-    limits = Limits(max_latency_ms=max_latency, max_size_mb=max_size, min_accuracy=min_accuracy)
+    limits = Limits(
+        max_latency_ms=max_latency, max_energy_mj=max_energy, max_size_mb=max_size, min_accuracy=min_accuracy
+    )
     names = found.devices if device is None else (front_device(found, device),)
     if as_json:
         tables = {

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from hwnas.core.front import Front
 
 __all__ = [
-    *("AnyDomain", "AsJson", "Data", "EachFront", "FrontDevice", "Host", "LatencyBudget", "MaxLatency", "MaxSize"),
-    *("MemoryBudget", "MinAccuracy", "Out", "Precisions", "Resume", "Run", "Seed", "SizeBudget", "Targets"),
-    *("TaskName", "TimeLimit", "Trials", "front_device", "read_shape"),
+    *("AnyDomain", "AsJson", "Data", "EachFront", "EnergyBudget", "FrontDevice", "Host", "LatencyBudget"),
+    *("MaxEnergy", "MaxLatency", "MaxSize", "MemoryBudget", "MinAccuracy", "Out", "Precisions", "Resume", "Run"),
+    *("Seed", "SizeBudget", "Targets", "TaskName", "TimeLimit", "Trials", "front_device", "read_shape"),
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON and nothing else.")]
@@ -26,6 +26,9 @@ EachFront = Annotated[
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="Where ssh finds it, or adb:SERIAL.")]
 MaxLatency = Annotated[float | None, typer.Option(metavar="MS", help="Limit of the latency in ms.")]
+MaxEnergy = Annotated[
+    float | None, typer.Option(metavar="MJ", help="Limit of the measured energy of an inference in mJ.")
+]
 MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Limit of the file's size in MB.")]
 MinAccuracy = Annotated[float | None, typer.Option(metavar="A", help="Least accuracy, from 0 to 1.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Seed of every random choice.")]
@@ -41,6 +44,10 @@ TimeLimit = Annotated[str | None, typer.Option("--time", metavar="10m", help="Ti
 LatencyBudget = Annotated[
     float | None,
     typer.Option("--max-latency", metavar="MS", help="No model slower than this, in ms, on any of the devices."),
+]
+EnergyBudget = Annotated[
+    float | None,
+    typer.Option("--max-energy", metavar="MJ", help="No model that needs more energy an inference, in mJ, on any."),
 ]
 SizeBudget = Annotated[
     float | None, typer.Option("--max-size", metavar="MB", help="No model with more weights than this, in MB.")

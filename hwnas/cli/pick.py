@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli.options import AsJson, FrontDevice, MaxLatency, MaxSize, MinAccuracy, Run, front_device
+from hwnas.cli.options import AsJson, FrontDevice, MaxEnergy, MaxLatency, MaxSize, MinAccuracy, Run, front_device
 from hwnas.cli.output import print_json
 
 __all__ = ["pick"]
@@ -13,6 +13,7 @@ __all__ = ["pick"]
 def pick(
     run: Run,
     max_latency: MaxLatency = None,
+    max_energy: MaxEnergy = None,
     max_size: MaxSize = None,
     min_accuracy: MinAccuracy = None,
     device: FrontDevice = None,
@@ -27,10 +28,12 @@ def pick(
     from hwnas.viz.commands import export_command
     from hwnas.viz.table import Limits, neighbours
     from hwnas.viz.table import pick as choose
-    from hwnas.viz.text import latency_words, percent, size
+    from hwnas.viz.text import latency_words, ms, percent, size
 
     found = read_front(run)
-    limits = Limits(max_latency_ms=max_latency, max_size_mb=max_size, min_accuracy=min_accuracy)
+    limits = Limits(
+        max_latency_ms=max_latency, max_energy_mj=max_energy, max_size_mb=max_size, min_accuracy=min_accuracy
+    )
     chosen = choose(found, device=front_device(found, device), limits=limits)
     row = chosen.row
     command = export_command(run, row.id, list(row.artifacts))
@@ -40,6 +43,8 @@ def pick(
     typer.echo(f"{row.id}: {chosen.why}")
     typer.echo(f"accuracy {percent(row.accuracy)} ({row.split}, n = {row.n}, {row.accuracy_source})")
     typer.echo(f"latency {latency_words(row.latency)}")
+    if row.energy_mj is not None:
+        typer.echo(f"energy {ms(row.energy_mj)} mJ an inference, measured")
     typer.echo(f"size {size(row.size_bytes)}, {row.precision}")
     for remark in row.remarks:
         typer.echo(f"note: {remark}")

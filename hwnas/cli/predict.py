@@ -41,7 +41,7 @@ def predict(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the latency of a model file or of architectures.
+    """Predict the latency of a model file or of architectures, and the energy where the device's was read.
 
     Each gets a value, a 90 % interval, and whether it lies in the ranges that the predictor was fitted on.
     """
@@ -63,7 +63,7 @@ def predict(
         {
             "id": candidate.id,
             "precision": candidate.compression.precision,
-            **_prediction_json(prediction),
+            **_prediction_json(prediction, predictor, network),
             **({"breakdown": _breakdown(predictor, network)} if breakdown else {}),
         }
         for candidate, network, predictor, prediction in found
@@ -76,13 +76,17 @@ def predict(
         _show_breakdown(rows[0]["breakdown"])
 
 
-def _prediction_json(found: Prediction) -> dict[str, Any]:
+def _prediction_json(found: Prediction, predictor: LatencyPredictor, network: OpList) -> dict[str, Any]:
+    from hwnas.core.predictor import energy_predictor
+
+    of_energy = energy_predictor(predictor)
     return {
         "latency_ms": found.latency_ms,
         "low_ms": found.low_ms,
         "high_ms": found.high_ms,
         "in_domain": found.in_domain,
         "reason": found.reason,
+        "energy_mj": None if of_energy is None else of_energy.predict([network])[0].energy_mj,
         "predictor": found.predictor,
     }
 
@@ -116,7 +120,7 @@ def _predict_model(
         "device": target.name,
         "precision": wanted,
         "inputs": {name: list(shape) for name, shape in model.inputs},
-        **_prediction_json(predict_whole(network, predictor, unknown)),
+        **_prediction_json(predict_whole(network, predictor, unknown), predictor, network),
         "source": "predicted",
         "predictor_source": "measured" if card.measured else "modelled",
         "statistic": card.statistic,
@@ -170,16 +174,17 @@ def _show_architectures(device: str, rows: list[dict[str, Any]]) -> None:
 
     print_table(
         f"predicted on {device}: {measure_of(device)}",
-        ("architecture", "precision", "predicted ms>", "90 % interval>", "in domain"),
+        ("architecture", "precision", "predicted ms>", "90 % interval>", "predicted mJ>", "in domain"),
         ((row["id"], row["precision"], *_latency_cells(row)) for row in rows),
     )
 
 
-def _latency_cells(row: dict[str, Any]) -> tuple[str, str, str]:
+def _latency_cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
     from hwnas.viz.text import ms
 
     domain = "yes" if row["in_domain"] else f"no: {row['reason']}"
-    return ms(row["latency_ms"]), f"{ms(row['low_ms'])} to {ms(row['high_ms'])}", domain
+    energy = "not known" if row["energy_mj"] is None else ms(row["energy_mj"])
+    return ms(row["latency_ms"]), f"{ms(row['low_ms'])} to {ms(row['high_ms'])}", energy, domain
 
 
 def _show_model(row: dict[str, Any]) -> None:
@@ -188,7 +193,7 @@ def _show_model(row: dict[str, Any]) -> None:
 
     print_table(
         f"predicted on {row['device']}: {measure_of(row['device'])}",
-        ("model", "precision", "predicted ms>", "90 % interval>", "in domain"),
+        ("model", "precision", "predicted ms>", "90 % interval>", "predicted mJ>", "in domain"),
         ((Path(row["model"]).name, row["precision"], *_latency_cells(row)),),
     )
     inputs = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in row["inputs"].items())

@@ -9,6 +9,7 @@ import typer
 from hwnas.cli.options import (
     AnyDomain,
     Data,
+    EnergyBudget,
     LatencyBudget,
     MemoryBudget,
     Out,
@@ -37,6 +38,7 @@ def search(
     trials: Trials = None,
     time: TimeLimit = None,
     max_latency: LatencyBudget = None,
+    max_energy: EnergyBudget = None,
     max_size: SizeBudget = None,
     max_memory: MemoryBudget = None,
     precision: Precisions = None,
@@ -82,6 +84,7 @@ def search(
         n_trials=trials,
         time_s=time_s,
         max_latency_ms=max_latency,
+        max_energy_mj=max_energy,
         max_size_mb=max_size,
         max_memory_mb=max_memory,
         precisions=tuple(precision) if precision else None,

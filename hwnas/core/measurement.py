@@ -33,6 +33,7 @@ MEASUREMENTS = "measurements.jsonl"  # of the models of a run, in its folder
 class Measurement:
     """Raw samples in ms, a tuple per round, and the conditions they were taken in; None is not known.
 
+    Energy is that of one inference, of everything on the supply that was read.
     Percentiles are computed when read: outliers stay in, because p95 must see a throttling board's slow tail.
     """
 
@@ -58,6 +59,11 @@ class Measurement:
         if not values or not all(math.isfinite(value) and value > 0 for value in values):
             raise MeasurementError(
                 f"candidate {self.candidate.id}: samples_ms must be finite and > 0 and at least one, got {values[:5]}"
+            )
+        if self.energy_mj is not None and not (math.isfinite(self.energy_mj) and self.energy_mj > 0):
+            raise MeasurementError(
+                f"candidate {self.candidate.id}: energy_mj must be finite and > 0, or null where it was not read, "
+                f"got {self.energy_mj}"
             )
 
     @property

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from hwnas.core.ops import Op, OpList
 from hwnas.errors import SchemaError
 
-__all__ = ["Breakdown", "Card", "LatencyPredictor", "Prediction"]
+__all__ = [
+    *("Breakdown", "Card", "EnergyPrediction", "EnergyPredictor", "LatencyPredictor", "Prediction"),
+    "energy_predictor",
+]
 
 CARD_SCHEMA = 2  # 2: says what its milliseconds are (quantity) and which devices it was transferred from
 
@@ -29,6 +32,26 @@ class Prediction:
     latency_ms: float
     low_ms: float
     high_ms: float
+    in_domain: bool
+    reason: str | None
+    predictor: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyPrediction:
+    """Predicted energy of one inference, of everything on the supply that was read.
+
+    Attributes:
+        energy_mj: > 0 and finite.
+        low_mj, high_mj: 90 % interval; wider out of domain.
+        in_domain: whether every operation lies in the ranges that were measured.
+        reason: why it is out of domain; None if it is in domain.
+        predictor: id of the predictor.
+    """
+
+    energy_mj: float
+    low_mj: float
+    high_mj: float
     in_domain: bool
     reason: str | None
     predictor: str
@@ -83,7 +106,8 @@ class Card:
     interval_coverage: float | None
     date: str
     note: str = ""
-    quantity: str = "latency"  # "throughput": ms are those per image at full throughput, not the time of one
+    # "throughput": ms are those per image at full throughput, not the time of one; "energy": they are mJ.
+    quantity: str = "latency"
     learned_from: tuple[str, ...] = ()  # ids of the predictors of other devices that it was transferred from
 
     def to_json(self) -> dict[str, Any]:
@@ -121,3 +145,20 @@ class LatencyPredictor(Protocol):
 
     def breakdown(self, network: OpList) -> Breakdown:
         """Where the prediction of one network comes from."""
+
+
+class EnergyPredictor(Protocol):
+    """Port: operations of networks -> millijoules on one device, runtime and precision."""
+
+    @property
+    def card(self) -> Card:
+        """How it was made and what it is worth."""
+
+    def predict(self, networks: Sequence[OpList]) -> list[EnergyPrediction]:
+        """One prediction a network, in their order; an empty sequence gives an empty list."""
+
+
+def energy_predictor(predictor: LatencyPredictor) -> EnergyPredictor | None:
+    """What predicts energy under the same conditions; None: nobody read it there, or not of enough networks."""
+    found: EnergyPredictor | None = getattr(predictor, "energy", None)
+    return found

@@ -20,6 +20,7 @@ from hwnas.core.task import TaskLike, TaskShape
 from hwnas.devices.cpu import machine_name
 from hwnas.errors import MeasurementError
 from hwnas.latency.draw import draw_candidates
+from hwnas.latency.energy import FittedEnergy
 from hwnas.latency.fit import Origin, fit_predictor
 from hwnas.latency.known import known_predictors
 from hwnas.latency.library import find_predictors, kept_measurements, save_predictor
@@ -67,7 +68,8 @@ def from_measurements(
     """Fit a predictor to measurements of one precision; any number of them does.
 
     Unstable measurements are left out, and repeated ones of a candidate averaged. From few measurements it is learned
-    with the help of known devices (see `hwnas.latency.transfer`), from many without.
+    with the help of known devices (see `hwnas.latency.transfer`), from many without. Where enough of them hold the
+    energy of an inference, that is learned, too.
 
     Args:
         device: what was measured; its channel multiple decides what pruning left.
@@ -97,6 +99,20 @@ def from_measurements(
         batch=first.batch, threads=first.threads, power_mode=first.power_mode, statistic=samples.statistic,
         source=source, licence=licence, spaces=samples.spaces, input_shapes=samples.input_shapes,
     )  # fmt: skip
+    fitted = _fit_latency(device, samples, networks, origin, task, spaces, sources, seed)
+    return LinearGpPredictor(fitted.model, fitted.card, _fit_energy(samples, networks, origin, seed))
+
+
+def _fit_latency(
+    device: Device,
+    samples: Samples,
+    networks: Sequence[OpList],
+    origin: Origin,
+    task: TaskShape,
+    spaces: Sequence[SearchSpace],
+    sources: Sequence[str] | None,
+    seed: int,
+) -> LinearGpPredictor:
     rng = np.random.default_rng(seed)
     few = len(networks) < _MIN_ALONE or (len(networks) <= FEW and sources is None)
     if not few and not sources:
@@ -110,6 +126,16 @@ def from_measurements(
         return helped
     alone = fit_predictor(networks, samples.latency_ms, origin, rng=rng)
     return min(helped, alone, key=lambda predictor: predictor.card.mape or math.inf)
+
+
+def _fit_energy(samples: Samples, networks: Sequence[OpList], origin: Origin, seed: int) -> FittedEnergy | None:
+    """None where too few of the networks' energies were read; no known device helps, for nobody published theirs."""
+    known = np.flatnonzero(np.isfinite(samples.energy_mj))
+    if len(known) < _MIN_ALONE:
+        return None
+    of_energy = replace(origin, quantity="energy", statistic="mean over calls")
+    rng = np.random.default_rng([seed, 1])
+    return FittedEnergy(fit_predictor([networks[int(at)] for at in known], samples.energy_mj[known], of_energy, rng=rng))
 
 
 def predictors_from_measurements(

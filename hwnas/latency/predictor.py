@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from hwnas.core.ops import KINDS, Op, OpList, Segment
 from hwnas.core.predictor import Breakdown, Card, Prediction
 from hwnas.errors import PredictorError, SchemaError
 from hwnas.latency.domain import Domain, Finding
+from hwnas.latency.energy import FittedEnergy
 from hwnas.latency.features import CLASSES, COLUMNS, FOLDED, QUANTITIES, ROLES, SCHEMA, features_of, knows_flow, totals
 from hwnas.latency.inventory import POINT, point_of
 from hwnas.latency.model import MAX_RESIDUAL, N_TOTALS, Model
@@ -43,6 +45,7 @@ _NEAREST = {
     "matmul": ("linear", "pointwise", "conv3"),
 }
 _MEMORY = ("elementwise", "pool", "activation", "reduce", "layout", "concat", "norm", "softmax", "resize", "embedding")
+ENERGY = "energy"  # folder of the predictor of energy, in that of latency
 _N_HEAD = 1 + 3 + len(KINDS)  # prior ms, totals, operations of each kind
 _N_TAIL = 1 + N_TOTALS  # ms times log factor of the operations, totals of the features
 
@@ -62,18 +65,20 @@ class LinearGpPredictor:
     an operation larger than any measured costs in proportion, and one of a kind never measured costs as the nearest
     kind that was.
 
+    Args:
+        energy: of the same networks under the same conditions; None is not known.
     Raises:
         PredictorError: model and card do not belong together.
     """
 
-    def __init__(self, model: Model, card: Card) -> None:
+    def __init__(self, model: Model, card: Card, energy: FittedEnergy | None = None) -> None:
         if len(model.weights) != len(COLUMNS):
             raise PredictorError(f"predictor {card.id}: {len(model.weights)} weights for {len(COLUMNS)} columns")
         if not card.id.endswith(model.fingerprint):
             raise PredictorError(
                 f"predictor {card.id}: card.json and model.npz do not belong together; restore both, or calibrate again"
             )
-        self.model, self._card = model, card
+        self.model, self._card, self.energy = model, card, energy
         self._domain = Domain(card.precision, card.op_ranges)
         self._kinds = {kind: position for position, kind in enumerate(KINDS)}
         self._seen = set(card.op_ranges.get("class", {}))  # classes and roles, as columns
@@ -128,7 +133,7 @@ class LinearGpPredictor:
         return Breakdown(ops, max(0.0, total - math.fsum(ms for _, ms in ops)), total)
 
     def save(self, folder: Path) -> None:
-        """Write `model.npz` and `card.json` into a folder, which is made if it is not there.
+        """Write `model.npz` and `card.json` into a folder, which is made if it is not there, and those of energy.
 
         Raises:
             RunFolderError: it is not writable.
@@ -140,6 +145,10 @@ class LinearGpPredictor:
         np.savez_compressed(buffer, **arrays)
         write_atomic(path, buffer.getvalue())
         write_json(folder / "card.json", self._card.to_json())
+        if self.energy is not None:
+            self.energy.fitted.save(folder / ENERGY)
+        else:  # of what was here before
+            shutil.rmtree(folder / ENERGY, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path) -> LinearGpPredictor:
@@ -150,7 +159,8 @@ class LinearGpPredictor:
             SchemaError: another version wrote it.
         """
         card = read_card(folder / "card.json")
-        return cls(Model.from_arrays(_read_arrays(folder / "model.npz")), card)
+        energy = FittedEnergy(cls.load(folder / ENERGY)) if (folder / ENERGY).is_dir() else None
+        return cls(Model.from_arrays(_read_arrays(folder / "model.npz")), card, energy)
 
     def _stand_ins(self) -> list[int]:
         """For each class, the class whose cost it takes: itself if measured, else the nearest one with a cost."""

@@ -44,6 +44,7 @@ def measurements_from_table(
     device: Device,
     *,
     column: str = "latency_ms",
+    energy_column: str | None = None,
     precision: str,
     input_shape: tuple[int, ...] | None,
 ) -> list[Measurement]:
@@ -54,27 +55,26 @@ def measurements_from_table(
         space: bound to the input that was measured.
         device: that was measured.
         column: of latencies, in ms.
+        energy_column: of the energy of an inference, in mJ; its cells may be empty; None: it is not known.
         precision: of all rows.
         input_shape: that was measured, without the batch.
     Raises:
         DataError: the table is missing or broken, or lacks a column.
         InvalidArchitectureError: a row is not an architecture of the space; the message names it.
-        MeasurementError: a latency is not a number above 0; the message names the row.
+        MeasurementError: a latency or an energy is not a number above 0; the message names the row.
     """
     labels = [choice.label for choice in space.choices]
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     found = []
     try:
-        rows = read_table(path, [*labels, column])
+        rows = read_table(path, [*labels, column], optional=[] if energy_column is None else [energy_column])
     except DataError as error:
         hint = "; name the column of latencies with --column" if f"no column {column!r}" in str(error) else ""
         raise DataError(f"{error}{hint}") from error
+    if energy_column is not None and not any(energy_column in row for row in rows):
+        raise DataError(f"{path}: no value in a column {energy_column!r}; name the column of mJ with --energy-column")
     for number, row in enumerate(rows, start=1):
-        latency_ms = row[column]
-        if not isinstance(latency_ms, (int, float)) or not (math.isfinite(latency_ms) and latency_ms > 0):
-            raise MeasurementError(
-                f"{path}, row {number}: {column} is {latency_ms!r}, allowed: ms above 0. Remove or correct the row"
-            )
+        latency_ms = _above_zero(row, column, "ms", f"{path}, row {number}")
         try:
             candidate = Candidate(architecture_of(space, row), CompressionPlan.of(precision))
         except InvalidArchitectureError as error:
@@ -86,11 +86,23 @@ def measurements_from_table(
                 runtime=device.runtime,
                 runtime_version=None,
                 stable=None,
-                samples_ms=((float(latency_ms),),),
+                samples_ms=((latency_ms,),),
                 time=now,
                 precision=precision,
                 batch=device.batch,
+                energy_mj=_energy_mj(row, energy_column, f"{path}, row {number}"),
                 input_shape=input_shape,
             )
         )
     return found
+
+
+def _energy_mj(row: Mapping[str, Value], column: str | None, where: str) -> float | None:
+    return _above_zero(row, column, "mJ", where) if column is not None and column in row else None
+
+
+def _above_zero(row: Mapping[str, Value], column: str, unit: str, where: str) -> float:
+    value = row[column]
+    if not isinstance(value, (int, float)) or not (math.isfinite(value) and value > 0):
+        raise MeasurementError(f"{where}: {column} is {value!r}, allowed: {unit} above 0. Remove or correct the row")
+    return float(value)

@@ -33,6 +33,7 @@ class Samples:
         candidates: `n` different ones.
         shapes: input shape of each, None where the record does not say.
         latency_ms: `n`.
+        energy_mj: `n`, of an inference; NaN where it was not read.
         statistic: what one latency is.
     """
 
@@ -40,6 +41,7 @@ class Samples:
     candidates: tuple[Candidate, ...]
     shapes: tuple[tuple[int, ...] | None, ...]
     latency_ms: NDArray[np.float64]
+    energy_mj: NDArray[np.float64]
     statistic: str
 
     @property
@@ -104,8 +106,11 @@ def prepare(measurements: Iterable[Measurement], *, device: str, precision: str 
 
 def _merge(kept: Sequence[Measurement]) -> Samples:
     groups: dict[tuple[Candidate, tuple[int, ...] | None], list[float]] = {}
+    energies: dict[tuple[Candidate, tuple[int, ...] | None], list[float]] = {}
     for m in kept:
-        groups.setdefault((m.candidate, m.input_shape), []).append(m.percentile_ms(PERCENTILE))
+        key = m.candidate, m.input_shape
+        groups.setdefault(key, []).append(m.percentile_ms(PERCENTILE))
+        energies.setdefault(key, []).extend([] if m.energy_mj is None else [m.energy_mj])
     for (candidate, _), values in groups.items():
         if max(values) > _DISAGREEMENT * min(values):
             raise MeasurementError(
@@ -117,6 +122,11 @@ def _merge(kept: Sequence[Measurement]) -> Samples:
         first=kept[0],
         candidates=tuple(candidate for candidate, _ in groups),
         shapes=tuple(shape for _, shape in groups),
-        latency_ms=np.array([float(np.exp(np.mean(np.log(values)))) for values in groups.values()]),
+        latency_ms=np.array([_geometric_mean(values) for values in groups.values()]),
+        energy_mj=np.array([_geometric_mean(values) if values else np.nan for values in energies.values()]),
         statistic="as recorded, one value a network" if single else "p10",
     )
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return float(np.exp(np.mean(np.log(values))))

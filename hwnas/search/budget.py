@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from hwnas.core.candidate import Candidate
-from hwnas.core.predictor import LatencyPredictor, Prediction
+from hwnas.core.predictor import EnergyPredictor, LatencyPredictor, Prediction, energy_predictor
 from hwnas.errors import ConfigError, InfeasibleBudgetError
 from hwnas.search.joint import JointSpace
 
@@ -18,11 +18,16 @@ __all__ = ["Budget", "Limit", "Scorer"]
 
 @dataclass
 class Scorer:
-    """Predicted latency of candidates, by the predictor of each one's precision."""
+    """Predicted latency and energy of candidates, by the predictor of each one's precision."""
 
     joint: JointSpace
     predictors: Mapping[str, LatencyPredictor]
     _known: dict[Candidate, Prediction] = field(default_factory=dict)
+
+    @property
+    def of_energy(self) -> Mapping[str, EnergyPredictor | None]:
+        """Precision -> what predicts its energy; None where nobody read it."""
+        return {precision: energy_predictor(predictor) for precision, predictor in self.predictors.items()}
 
     def predict(self, candidate: Candidate) -> Prediction:
         """Latency of one candidate; kept, so that asking twice costs once."""
@@ -49,6 +54,13 @@ class Scorer:
     def latency_ms(self, candidate: Candidate) -> float:
         """Predicted latency."""
         return self.predict(candidate).latency_ms
+
+    def energy_mj(self, candidate: Candidate) -> float:
+        """Predicted energy of an inference; NaN where nobody read it."""
+        predictor = energy_predictor(self.predictors[candidate.compression.precision])
+        if predictor is None:
+            return math.nan
+        return predictor.predict([self.joint.operations(candidate)])[0].energy_mj
 
     def size_mb(self, candidate: Candidate) -> float:
         """Bytes of weights at the candidate's precision, in 1e6 bytes."""
@@ -96,7 +108,8 @@ class Budget:
 
     Attributes:
         scorers: device -> what predicts latency, and counts size and memory; all of one joint space.
-        max_latency_ms, max_size_mb, max_memory_mb: None is no limit. The latency is that on each device.
+        max_latency_ms, max_size_mb, max_memory_mb, max_energy_mj: None is no limit. Latency and energy are those on
+            each device.
         knowing: devices whose predictors know the space; candidates that one of them knows nothing of are refused.
     """
 
@@ -105,6 +118,7 @@ class Budget:
     max_size_mb: float | None = None
     max_memory_mb: float | None = None
     knowing: frozenset[str] = frozenset()
+    max_energy_mj: float | None = None
     # The least value of each limit's figure that was seen, and of the candidates that break no other limit.
     _least: dict[str, float] = field(default_factory=dict, init=False)
     _least_within: dict[str, float] = field(default_factory=dict, init=False)
@@ -113,10 +127,14 @@ class Budget:
     def limits(self) -> list[Limit]:
         """Those that were given; one of latency for each device."""
         found = []
-        if (most_ms := self.max_latency_ms) is not None:
-            for device, scorer in self.scorers.items():
-                name = f"latency on {device}" if len(self.scorers) > 1 else "latency"
-                found.append(Limit("max_latency_ms", name, "ms", most_ms, scorer.latency_ms, "fastest", "predicted"))
+        for device, scorer in self.scorers.items():
+            on = f" on {device}" if len(self.scorers) > 1 else ""
+            if (most_ms := self.max_latency_ms) is not None:
+                at = ("latency" + on, "ms", most_ms, scorer.latency_ms, "fastest", "predicted")
+                found.append(Limit("max_latency_ms", *at))
+            if (most_mj := self.max_energy_mj) is not None:
+                at = ("energy" + on, "mJ", most_mj, scorer.energy_mj, "least", "predicted")
+                found.append(Limit("max_energy_mj", *at))
         if self.max_size_mb is not None:
             found.append(
                 Limit("max_size_mb", "size", "MB", self.max_size_mb, self.scorer.size_mb, "smallest", "counted")
@@ -215,6 +233,7 @@ class Budget:
             return
         if not all(scorer.predictors for scorer in self.scorers.values()):
             raise ConfigError("a budget needs a latency predictor; calibrate the device first")
+        self._require_energy()
         if self.find(self.smallest(), rng, seen=()) is not None:
             return
         space = f"candidate of space {self.joint.space.name!r}"
@@ -227,6 +246,15 @@ class Budget:
             f"no {space} meets all limits together, though each can be met alone; {'; '.join(said)}. "
             "Raise one of them or change --space"
         )
+
+    def _require_energy(self) -> None:
+        for device, scorer in self.scorers.items() if self.max_energy_mj is not None else ():
+            if missing := [precision for precision, found in scorer.of_energy.items() if found is None]:
+                raise ConfigError(
+                    f"max_energy_mj: nothing predicts the {', '.join(missing)} energy of {device}, for nobody read it. "
+                    "Measure a board whose sensor can be read (`hwnas device add` says which), give "
+                    "`hwnas calibrate` a table with --energy-column, or leave the limit out"
+                )
 
     def _unreachable(self, limits: Sequence[Limit], rng: np.random.Generator) -> list[str]:
         """What is to be said of each setting that cannot be met even if it is the only one."""

@@ -49,6 +49,7 @@ def compress(
     trials: int | None = None,
     time_s: float | None = None,
     max_latency_ms: float | None = None,
+    max_energy_mj: float | None = None,
     max_size_mb: float | None = None,
     max_memory_mb: float | None = None,
     precision: str | Sequence[str] | None = None,
@@ -79,6 +80,7 @@ def compress(
         trials: candidates to evaluate; None: 300, or as many as `time_s` allows.
         time_s: seconds for everything; None: no limit.
         max_latency_ms: hard limit of the predicted latency, on each device; the network itself may be over it.
+        max_energy_mj: hard limit of the predicted energy of an inference, on each device.
         max_size_mb: hard limit of the weights' size, in 1e6 bytes.
         max_memory_mb: hard limit of the modelled peak memory, in 1e6 bytes.
         precision: one or several that each device has; None: all that they have in common.
@@ -105,6 +107,7 @@ def compress(
         n_trials=trials,
         time_s=time_s,
         max_latency_ms=max_latency_ms,
+        max_energy_mj=max_energy_mj,
         max_size_mb=max_size_mb,
         max_memory_mb=max_memory_mb,
         precisions=None if precision is None else names_of(precision),

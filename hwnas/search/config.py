@@ -30,6 +30,8 @@ class SearchConfig:
         n_trials: evaluations of candidates; None: 300, or as many as `time_s` allows.
         time_s: seconds for everything, calibration and finishing included; None: no limit.
         max_latency_ms: hard limit of the predicted latency on each device; checked before anything is trained.
+        max_energy_mj: hard limit of the predicted energy of an inference on each device, of everything on the supply
+            that its sensor reads; devices whose energy nobody read are refused.
         max_size_mb: hard limit of the weights' size at the candidate's precision, in 1e6 bytes.
         max_memory_mb: hard limit of the modelled peak memory, in 1e6 bytes: weights at the candidate's precision, and
             what the largest operation reads and writes at batch 1 (a lower bound of what a runtime holds).
@@ -56,6 +58,7 @@ class SearchConfig:
     n_trials: int | None = None
     time_s: float | None = None
     max_latency_ms: float | None = None
+    max_energy_mj: float | None = None
     max_size_mb: float | None = None
     max_memory_mb: float | None = None
     precisions: tuple[str, ...] | None = None
@@ -83,7 +86,7 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} must be at least {least}, got {value}")
-        for name in ("time_s", "max_latency_ms", "max_size_mb", "max_memory_mb"):
+        for name in ("time_s", "max_latency_ms", "max_energy_mj", "max_size_mb", "max_memory_mb"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be a number above 0, got {value}")

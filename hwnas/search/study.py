@@ -36,6 +36,7 @@ from hwnas.search.per_device import write_each
 from hwnas.search.rdb import ProposalStorage
 from hwnas.search.sampler import Describe, HypervolumeSampler
 from hwnas.search.storage import for_optuna, hidden, is_postgresql, unusable
+from hwnas.search.turns import TurnsSampler
 
 __all__ = ["Proposal", "SearchStudy"]
 
@@ -128,7 +129,7 @@ class SearchStudy:
         self._distributions: dict[str, BaseDistribution] = {
             choice.label: CategoricalDistribution(choice.options) for choice in joint.choices
         }
-        self._own: list[HypervolumeSampler] = []
+        self._own: TurnsSampler | None = None
         if describe is not None:
             self.describe_by(describe)
         try:
@@ -190,7 +191,8 @@ class SearchStudy:
         if self.sampler == "hypervolume":
             # A plain space builds a network to describe it.
             drawn, changed = (512, 128) if self.joint.space.weight_shared else (64, 16)
-            self._own = [
+            # Devices take turns, for a proposal is for one of them.
+            self._own = TurnsSampler(
                 HypervolumeSampler(
                     describe[device],
                     space=self._distributions,
@@ -201,7 +203,7 @@ class SearchStudy:
                     changed=changed,
                 )
                 for number, device in enumerate(self.devices)
-            ]
+            )
 
     def _take_up(self, running: list[FrozenTrial]) -> list[FrozenTrial]:
         """What a killed process left running; a trial that was not even proposed to the end is closed."""
@@ -311,9 +313,9 @@ class SearchStudy:
         with _quiet():
             # A fresh generator for each proposal, so that a resumed search goes on as an unbroken one would.
             step = int(np.random.SeedSequence([self.seed, self.n_begun]).generate_state(1)[0])
-            # Devices take turns where a proposal is for one of them.
-            own = self._own[self.n_begun % len(self._own)] if self._own else None
-            self._study.sampler = own or make_sampler(self.sampler, step)
+            if self._own is not None:
+                self._own.turn = self.n_begun
+            self._study.sampler = self._own or make_sampler(self.sampler, step)
             asked = self._study.ask(fixed_distributions=self._distributions)
             if self._database is not None:
                 self._database.write_proposal()

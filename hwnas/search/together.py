@@ -29,7 +29,10 @@ from hwnas.search.targets import Predictors, Targets
 
 __all__ = ["Invitation", "check_storage", "facts_of", "make_budget", "open_study", "reference_of"]
 
-_SAME_SETTINGS = ("seed", "sampler", "max_latency_ms", "max_size_mb", "max_memory_mb", "allow_out_of_domain")
+_SAME_SETTINGS = (
+    *("seed", "sampler", "max_latency_ms", "max_energy_mj", "max_size_mb", "max_memory_mb"),
+    "allow_out_of_domain",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,14 @@ def make_budget(config: SearchConfig, targets: Targets, predictors: Predictors) 
     """
     joint = targets.joint
     scorers = {device: Scorer(joint, found) for device, found in predictors.items()}
-    budget = Budget(scorers, config.max_latency_ms, config.max_size_mb, config.max_memory_mb, targets.knowing)
+    budget = Budget(
+        scorers,
+        max_latency_ms=config.max_latency_ms,
+        max_energy_mj=config.max_energy_mj,
+        max_size_mb=config.max_size_mb,
+        max_memory_mb=config.max_memory_mb,
+        knowing=targets.knowing,
+    )
     budget.require_feasible(np.random.default_rng(config.seed))
     return budget
 

@@ -14,6 +14,8 @@ from hwnas.errors import ConfigError, InfeasibleBudgetError
 
 __all__ = ["FrontRow", "Limits", "Pick", "every_front", "front_rows", "neighbours", "pick"]
 
+_UNITS = ("ms", "mJ", "MB")  # of what a model costs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRow:
@@ -24,6 +26,7 @@ class FrontRow:
         precision: what it computes in.
         accuracy: fraction 0-1, read on `n` samples of `split` from `accuracy_source`.
         latency: predicted and measured, in ms.
+        energy_mj: of an inference on the device, measured; None is not known.
         macs, params, size_bytes: cost that no device changes; size is None without a file.
         artifacts: format -> file.
         dominated: whether another model is as fast and more accurate, or as accurate and faster.
@@ -39,6 +42,7 @@ class FrontRow:
     n: int
     accuracy_source: str
     latency: LatencyEntry
+    energy_mj: float | None
     macs: int
     params: int
     size_bytes: int | None
@@ -109,6 +113,7 @@ def _row(model: FrontModel, device: str, *, is_knee: bool, front_of: tuple[str, 
         n=model.accuracy_detail.n,
         accuracy_source=model.accuracy_detail.source,
         latency=model.latency[device],
+        energy_mj=model.energy_mj[device],
         macs=model.macs,
         params=model.params,
         size_bytes=model.size_bytes,
@@ -126,6 +131,7 @@ class Limits:
 
     Attributes:
         max_latency_ms: on the device; of the measured value if there is one, else the predicted one.
+        max_energy_mj: of an inference on the device, measured; a model whose energy is not known is over it.
         max_size_mb: of the model's file, in 1e6 bytes; a model whose size is not known is over it.
         min_accuracy: fraction 0-1.
     Raises:
@@ -133,11 +139,12 @@ class Limits:
     """
 
     max_latency_ms: float | None = None
+    max_energy_mj: float | None = None
     max_size_mb: float | None = None
     min_accuracy: float | None = None
 
     def __post_init__(self) -> None:
-        for word, unit, value in (("latency", "ms", self.max_latency_ms), ("size", "MB", self.max_size_mb)):
+        for word, unit, value in zip(("latency", "energy", "size"), _UNITS, self._costs, strict=True):
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"the {word} limit must be a number of {unit} above 0, got {value:g}")
         if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
@@ -146,21 +153,24 @@ class Limits:
             )
 
     def __bool__(self) -> bool:
-        return (self.max_latency_ms, self.max_size_mb, self.min_accuracy) != (None, None, None)
+        return any(limit is not None for limit in (*self._costs, self.min_accuracy))
+
+    @property
+    def _costs(self) -> tuple[float | None, float | None, float | None]:
+        """In the order of `_UNITS`."""
+        return self.max_latency_ms, self.max_energy_mj, self.max_size_mb
 
     def hold(self, row: FrontRow) -> bool:
         """Whether a model keeps all of them."""
         size_mb = math.inf if row.size_bytes is None else row.size_bytes / 1e6
-        return (
-            (self.max_latency_ms is None or row.latency_ms <= self.max_latency_ms)
-            and (self.max_size_mb is None or size_mb <= self.max_size_mb)
-            and (self.min_accuracy is None or row.accuracy >= self.min_accuracy)
-        )
+        costs = row.latency_ms, math.inf if row.energy_mj is None else row.energy_mj, size_mb
+        is_within = all(most is None or cost <= most for cost, most in zip(costs, self._costs, strict=True))
+        return is_within and (self.min_accuracy is None or row.accuracy >= self.min_accuracy)
 
     @property
     def words(self) -> str:
         """Such as "within 2 ms and 1 MB with an accuracy of at least 97 %"."""
-        costs = ((self.max_latency_ms, "ms"), (self.max_size_mb, "MB"))
+        costs = zip(self._costs, _UNITS, strict=True)
         upper = [f"{value:g} {unit}" for value, unit in costs if value is not None]
         parts = [f"within {' and '.join(upper)}"] if upper else []
         if self.min_accuracy is not None:
@@ -214,6 +224,10 @@ def _nearest(rows: list[FrontRow], limits: Limits) -> str:
     found = []
     if limits.max_latency_ms is not None:
         found.append(f"the fastest, {rows[0].id}, has {rows[0].latency_ms:.4g} ms {rows[0].latency.source}")
+    energies = [(row.energy_mj, row.id) for row in rows if row.energy_mj is not None]
+    if limits.max_energy_mj is not None:
+        energy, name = min(energies, default=(0, ""))
+        found.append(f"the thriftiest, {name}, has {energy:.4g} mJ measured" if energies else "no energy was measured")
     sizes = [(row.size_bytes, row.id) for row in rows if row.size_bytes is not None]
     if limits.max_size_mb is not None:
         size, name = min(sizes, default=(0, ""))
@@ -224,6 +238,8 @@ def _nearest(rows: list[FrontRow], limits: Limits) -> str:
     again = "search again"
     if limits.max_latency_ms is not None:
         again += f" with --max-latency {limits.max_latency_ms:g}"
+    elif limits.max_energy_mj is not None:
+        again += f" with --max-energy {limits.max_energy_mj:g}"
     elif limits.max_size_mb is not None:
         again += f" with --max-size {limits.max_size_mb:g}"
     return f"{', '.join(found)}; {again}, or loosen the limits"

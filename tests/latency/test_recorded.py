@@ -56,3 +56,25 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     table = _write(tmp_path / "t.csv", ["0,1,2,3,4,1,5"])
     with pytest.raises(DataError, match="'ms'"):
         measurements_from_table(table, SPACE, DEVICE, column="ms", precision="fp32", input_shape=(3, 32, 32))
+
+
+def test_energies_are_read_where_there_are_any(tmp_path: Path) -> None:
+    header = ",".join([*EDGES, "latency_ms", "mj"])
+    table = _write(tmp_path / "t.csv", ["3,3,3,3,3,1,7,2.5", "3,3,3,3,3,3,8,"], header)
+    found = measurements_from_table(table, SPACE, DEVICE, precision="fp16", input_shape=None, energy_column="mj")
+    assert [m.energy_mj for m in found] == [2.5, None]
+
+
+@pytest.mark.parametrize(
+    ("cell", "column", "error", "words"),
+    [
+        ("0", "mj", MeasurementError, "row 1: mj is 0, allowed: mJ above 0"),
+        ("much", "mj", MeasurementError, "row 1: mj is 'much', allowed: mJ above 0"),
+        ("1", "joules", DataError, "no value in a column 'joules'; name the column of mJ with --energy-column"),
+        ("", "mj", DataError, "no value in a column 'mj'"),
+    ],
+)
+def test_bad_energies(tmp_path: Path, cell: str, column: str, error: type[HwnasError], words: str) -> None:
+    table = _write(tmp_path / "t.csv", [f"3,3,3,3,3,1,7,{cell}"], ",".join([*EDGES, "latency_ms", "mj"]))
+    with pytest.raises(error, match=words):
+        measurements_from_table(table, SPACE, DEVICE, precision="fp16", input_shape=None, energy_column=column)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,13 @@ import pytest
 from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
 from torch import nn
 
+from hwnas.core.compression import CompressionPlan
 from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import TaskLike
 from hwnas.errors import ConfigError, InfeasibleBudgetError
+from hwnas.latency.energy import FittedEnergy
+from hwnas.latency.fit import Origin, fit_predictor
+from hwnas.latency.predictor import LinearGpPredictor
 from hwnas.search.budget import Budget, Scorer
 from hwnas.search.joint import JointSpace
 
@@ -62,6 +67,57 @@ def test_excess(make_joint: MakeJoint, make_budget: MakeBudget) -> None:
     assert make_budget(joint, max_memory_mb=memory_mb / 1.25).excess(candidate) == pytest.approx(0.25)
     assert make_budget(joint, known_macs=0, in_domain_only=True).excess(candidate) == math.inf
     assert make_budget(joint, known_macs=0).excess(candidate) == 0
+
+
+def with_energy(joint: JointSpace, *, precisions: tuple[str, ...] = ("fp32", "int8"), device: str = "board") -> Scorer:
+    """Predictors fitted to a made-up device: 0.2 mJ, and 1 mJ for each million MACs (int8: a third of both)."""
+    rng = np.random.default_rng(0)
+    predictors = {}
+    for precision in ("fp32", "int8"):
+        candidates = [replace(joint.sample(rng), compression=CompressionPlan.of(precision)) for _ in range(40)]
+        networks = [joint.operations(candidate) for candidate in candidates]
+        scale = 1 if precision == "fp32" else 1 / 3
+        of_energy = [scale * (0.2 + network.macs / 1e6) for network in networks]
+        origin = Origin(device=device, runtime="onnxruntime", precision=precision)
+        fitted = fit_predictor(networks, [1 + network.macs / 1e6 for network in networks], origin, rng=rng)
+        energy = FittedEnergy(fit_predictor(networks, of_energy, replace(origin, quantity="energy"), rng=rng))
+        found = energy if precision in precisions else None
+        predictors[precision] = LinearGpPredictor(fitted.model, fitted.card, found)
+    return Scorer(joint, predictors)
+
+
+def test_energy_is_a_budget_of_its_own(make_joint: MakeJoint) -> None:
+    joint, rng = make_joint(MOBILENET), np.random.default_rng(1)
+    scorer = with_energy(joint)
+    candidate = joint.sample(rng)
+    scale = 1 if candidate.compression.precision == "fp32" else 1 / 3
+    energy_mj = scale * (0.2 + joint.operations(candidate).macs / 1e6)
+    assert scorer.energy_mj(candidate) == pytest.approx(energy_mj, rel=0.05)
+    predicted_mj = scorer.energy_mj(candidate)
+    assert Budget({"board": scorer}, max_energy_mj=predicted_mj).excess(candidate) == 0
+    assert Budget({"board": scorer}, max_energy_mj=predicted_mj / 1.5).excess(candidate) == pytest.approx(0.5)
+    least_mj = min(scorer.energy_mj(joint.sample(rng)) for _ in range(200))
+    budget = Budget({"board": scorer}, max_energy_mj=1.2 * least_mj)
+    found = budget.find(None, rng, seen=())
+    assert found is not None and scorer.energy_mj(found) <= 1.2 * least_mj
+
+
+def test_an_energy_out_of_reach_is_named(make_joint: MakeJoint) -> None:
+    scorer = with_energy(make_joint(MOBILENET))
+    budget = Budget({"board": scorer}, max_latency_ms=100.0, max_energy_mj=1e-3)
+    with pytest.raises(
+        InfeasibleBudgetError, match=r"energy: asked for 0\.001 mJ, least seen .* mJ \(predicted\)"
+    ) as e:
+        budget.require_feasible(np.random.default_rng(0))
+    assert "latency" not in str(e.value)
+
+
+@pytest.mark.parametrize("precisions", [(), ("fp32",)])
+def test_an_energy_that_nothing_predicts_is_no_budget(make_joint: MakeJoint, precisions: tuple[str, ...]) -> None:
+    budget = Budget({"board": with_energy(make_joint(MOBILENET), precisions=precisions)}, max_energy_mj=1.0)
+    missing = ", ".join(p for p in ("fp32", "int8") if p not in precisions)
+    with pytest.raises(ConfigError, match=f"nothing predicts the {missing} energy of board"):
+        budget.require_feasible(np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5])

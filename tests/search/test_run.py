@@ -244,6 +244,12 @@ def test_a_budget_that_nothing_meets_makes_no_folder(
     assert not config.out.exists()
 
 
+def test_a_budget_of_energy_needs_somebody_who_read_it(config: SearchConfig, few: Task, make_space: MakeSpace) -> None:
+    with pytest.raises(ConfigError, match=r"max_energy_mj: nothing predicts the .* energy of .*--energy-column"):
+        run_search(replace(config, max_energy_mj=5.0), space=make_space((4, 8)), task=few)
+    assert config.out is not None and not config.out.exists()
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -139,6 +139,21 @@ def test_a_size_that_is_not_known_keeps_no_limit() -> None:
         pick(unknown, limits=Limits(max_size_mb=100.0))
 
 
+def test_an_energy_that_was_not_measured_keeps_no_limit() -> None:
+    front = example_front(("cpu",))
+    (device,) = front.devices
+    limits = Limits(max_energy_mj=2.0)
+    assert limits.words == "within 2 mJ"
+    with pytest.raises(InfeasibleBudgetError, match=r"no energy was measured; search again with --max-energy 2"):
+        pick(front, limits=limits)
+    read = [replace(model, energy_mj={device: 1.0 + at}) for at, model in enumerate(front.models)]
+    chosen = pick(replace(front, models=tuple(read)), limits=limits)
+    assert chosen.row.energy_mj is not None and chosen.row.energy_mj <= 2.0
+    assert chosen.why.startswith("the most accurate of 2 within 2 mJ")
+    with pytest.raises(InfeasibleBudgetError, match=r"the thriftiest, .*, has 1 mJ measured"):
+        pick(replace(front, models=tuple(read)), limits=Limits(max_energy_mj=0.5))
+
+
 @pytest.mark.parametrize(
     ("limits", "message"),
     [({"max_size_mb": 0.0}, "MB above 0"), ({"min_accuracy": 97.0}, "0 to 1"), ({"min_accuracy": math.nan}, "0 to 1")],
