@@ -135,7 +135,8 @@ def _fit_energy(samples: Samples, networks: Sequence[OpList], origin: Origin, se
         return None
     of_energy = replace(origin, quantity="energy", statistic="mean over calls")
     rng = np.random.default_rng([seed, 1])
-    return FittedEnergy(fit_predictor([networks[int(at)] for at in known], samples.energy_mj[known], of_energy, rng=rng))
+    read = [networks[int(at)] for at in known]
+    return FittedEnergy(fit_predictor(read, samples.energy_mj[known], of_energy, rng=rng))
 
 
 def predictors_from_measurements(
