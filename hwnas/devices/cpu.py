@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hwnas.core.device import Device
 
-__all__ = ["DEVICE", "EXECUTORCH", "LITERT", "OPENVINO", "TORCH", "TORCH_COMPILE", "machine_name"]
+__all__ = ["AOTINDUCTOR", "DEVICE", "EXECUTORCH", "LITERT", "OPENVINO", "TORCH", "TORCH_COMPILE", "machine_name"]
 
 DEVICE = Device(
     name="cpu",
@@ -35,6 +35,9 @@ TORCH = replace(
 )
 TORCH_COMPILE = replace(
     TORCH, name="cpu-torch-compile", title="the CPU of this machine, with torch.compile", runtime="torch-compile"
+)
+AOTINDUCTOR = replace(
+    TORCH, name="cpu-aotinductor", title="the CPU of this machine, with AOTInductor", runtime="aotinductor"
 )
 
 

@@ -1,8 +1,8 @@
 """Times model files for a host: one JSON request a line on stdin, one JSON answer a line on stdout, nothing else there.
 
-This file stands alone (standard library, numpy, the runtimes that are asked for), so that it can be copied to a board
-and started with `python agent.py`. Requests have an "op"; answers have "ok", and "error" where it is false. "runtime"
-is one of LOADERS, onnxruntime if left out:
+With its two parts (sensors, loaders) it goes to a board as one file, which needs the standard library, numpy and the
+runtimes that are asked for: see `process.agent_source`. Requests have an "op"; answers have "ok", and "error" where it
+is false. "runtime" is one of LOADERS, onnxruntime if left out:
 
     {"op": "info", "runtime": "litert"}       -> runtime, runtime_version, cpu, power_mode, clock_mhz, temperature_c,
                                                  energy_sensor (None: none can be read)
@@ -20,243 +20,25 @@ from __future__ import annotations
 
 import base64
 import gc
-import importlib
 import json
 import os
 import platform
 import shutil
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
-from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwnas.measure.loaders import GPU_RUNTIMES, LOADERS, version_of
+from hwnas.measure.sensors import clock_mhz, cpuinfo, energy_sensor, power_mode, temperature_c
+
 Models = dict[str, Any]
-Array = Any  # a numpy array
-Loaded = tuple[Callable[[], Any], Any]  # one inference, and the shape of its output
 
 
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return None
-
-
-def _cpuinfo(*keys: str) -> str | None:
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip().lower() in keys:
-            return value.strip()
-    return None
-
-
-def _clock_mhz() -> float | None:
-    khz = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
-    if khz and khz.isdigit():
-        return int(khz) / 1000
-    found = _cpuinfo("cpu mhz")
-    return None if found is None else float(found)
-
-
-def _temperature_c() -> float | None:
-    """The hottest sensor that reads above 0, in degrees Celsius."""
-    found = [_read(str(path)) for path in Path("/sys/class/thermal").glob("thermal_zone*/temp")]
-    values = [int(text) / 1000 for text in found if text and text.lstrip("-").isdigit()]
-    return max((value for value in values if value > 0), default=None)
-
-
-def _power_mode(root: Path = Path("/")) -> str | None:
-    """Of a Jetson, as nvpmodel keeps it; else the governor of the clock."""
-    jetson = _read(str(root / "var/lib/nvpmodel/status"))
-    return f"nvpmodel {jetson}" if jetson else _read(str(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
-
-
-class _Counters:
-    """Intel's and AMD's running counters (RAPL), one a package, in microjoules; each begins again at its limit."""
-
-    name = "rapl"
-
-    def __init__(self, root: Path) -> None:
-        found = sorted((root / "class/powercap").glob("intel-rapl:*"))
-        packages = [path for path in found if (_read(str(path / "name")) or "").startswith("package")]
-        # Since 2020 many systems let only root read them.
-        self._packages = [path for path in packages if (_read(str(path / "energy_uj")) or "").isdigit()]
-
-    def __bool__(self) -> bool:
-        return bool(self._packages)
-
-    def _now_uj(self) -> list[int]:
-        return [int(_read(str(path / "energy_uj")) or 0) for path in self._packages]
-
-    def during(self, work: Callable[[], None]) -> float:
-        """Millijoules of some work, which is shorter than a counter's round (minutes)."""
-        before = self._now_uj()
-        work()
-        used_uj = 0
-        for path, first, last in zip(self._packages, before, self._now_uj()):  # noqa: B905 - old Pythons on boards
-            limit = int(_read(str(path / "max_energy_range_uj")) or 0)
-            used_uj += last - first if last >= first else last - first + limit
-        return used_uj / 1000
-
-
-class _Rail:
-    """The supply rail of a Jetson, read by its INA sensor every 10 ms."""
-
-    name = "ina3221"
-    _RAILS = ("VDD_IN", "POM_5V_IN", "VIN_SYS_5V0", "VDD_5V_IN")
-
-    def __init__(self, root: Path) -> None:
-        self._files: list[str] = []  # power in mW, or voltage in mV and current in mA
-        newer = [(label, ("in", "curr")) for label in sorted(root.glob("class/hwmon/hwmon*/in[1-3]_label"))]
-        older = sorted(root.glob("bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_[0-2]"))
-        for label, kinds in newer + [(label, ("in_power",)) for label in older]:
-            number = label.name[2] if "hwmon" in str(label) else label.name[-1]
-            files = [str(label.parent / f"{kind}{number}_input") for kind in kinds]
-            if _read(str(label)) in self._RAILS and all((_read(file) or "").isdigit() for file in files):
-                self._files = files
-                break
-
-    def __bool__(self) -> bool:
-        return bool(self._files)
-
-    def _power_mw(self) -> float:
-        values = [int(_read(file) or 0) for file in self._files]
-        return values[0] if len(values) == 1 else values[0] * values[1] / 1000
-
-    def during(self, work: Callable[[], None]) -> float:
-        """Millijoules of some work: mean power times its time."""
-        samples_mw, done = [], threading.Event()
-
-        def watch() -> None:
-            while not done.wait(0.01):
-                samples_mw.append(self._power_mw())
-
-        watcher, start = threading.Thread(target=watch, daemon=True), time.perf_counter()
-        watcher.start()
-        work()
-        spent_s = time.perf_counter() - start
-        done.set()
-        watcher.join()
-        samples_mw.append(self._power_mw())
-        return sum(samples_mw) / len(samples_mw) * spent_s
-
-
-def _energy_sensor(root: Path = Path("/sys")) -> Any:
-    """The first sensor that can be read; None if there is none."""
-    return next((sensor for sensor in (_Rail(root), _Counters(root)) if sensor), None)
-
-
-CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
-
-
-def _onnxruntime(path: str, threads: int, values: Array, *, provider: str = "CPUExecutionProvider") -> Loaded:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
-    chosen: Any = (provider, {"trt_fp16_enable": True}) if provider == TENSORRT else provider
-    session = onnxruntime.InferenceSession(path, options, providers=[chosen])
-    if session.get_providers()[0] != provider:
-        raise RuntimeError(f"{provider} was refused, {session.get_providers()[0]} would run the model")
-    call = partial(session.run, None, {session.get_inputs()[0].name: values})
-    return call, call()[0].shape
-
-
-def _openvino(path: str, threads: int, values: Array) -> Loaded:
-    import openvino
-
-    core = openvino.Core()
-    model = core.read_model(path)
-    model.reshape(list(values.shape))  # fixed shapes run faster, and the batch is known here
-    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
-    settings |= {"INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(values))
-    call = partial(request.infer, share_outputs=True)
-    return call, call()[0].shape
-
-
-def _executorch(path: str, threads: int, values: Array) -> Loaded:
-    import torch
-    from executorch.extension.pybindings import portable_lib
-    from executorch.runtime import Runtime
-
-    portable_lib._unsafe_reset_threadpool(threads)
-    method = Runtime.get().load_program(path).load_method("forward")
-    call = partial(method.execute, [torch.from_numpy(values)])
-    return call, call()[0].shape
-
-
-def _litert(path: str, threads: int, values: Array) -> Loaded:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=path, num_threads=threads)
-    interpreter.allocate_tensors()
-    write, read = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    # The same numbers in the file's own order, which has channels last.
-    interpreter.set_tensor(write["index"], values.reshape(write["shape"]).astype(write["dtype"]))
-    interpreter.invoke()
-    return interpreter.invoke, interpreter.get_tensor(read["index"]).shape
-
-
-def _torch(path: str, threads: int, values: Array, *, compiled: bool = False) -> Loaded:
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # of a file only tensors are read
-    import torch
-
-    torch.set_num_threads(threads)
-    module: Any = torch.export.load(path).module()
-    inputs = torch.from_numpy(values)
-    if compiled:
-        module = torch.compile(module, dynamic=False)
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return module(inputs)
-
-    return call, call().shape
-
-
-LOADERS: dict[str, Callable[[str, int, Array], Loaded]] = {
-    "executorch": _executorch,
-    "litert": _litert,
-    "onnxruntime": _onnxruntime,
-    "onnxruntime-cuda": partial(_onnxruntime, provider=CUDA),
-    "onnxruntime-tensorrt": partial(_onnxruntime, provider=TENSORRT),
-    "openvino": _openvino,
-    "torch": _torch,
-    "torch-compile": partial(_torch, compiled=True),
-}
-
-
-# Module and distribution of a runtime, where they are not named as it is.
-PACKAGES = {
-    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
-    "onnxruntime-cuda": ("onnxruntime", "onnxruntime-gpu"),
-    "onnxruntime-tensorrt": ("onnxruntime", "onnxruntime-gpu"),
-    "torch-compile": ("torch", "torch"),
-}
-PROVIDERS = {"onnxruntime-cuda": CUDA, "onnxruntime-tensorrt": TENSORRT}
-
-
-def _version(runtime: str) -> str:
-    if runtime not in LOADERS:
-        raise ValueError(f"runtime {runtime!r} is not known; known: {', '.join(LOADERS)}")
-    module, package = PACKAGES.get(runtime, (runtime, runtime))
-    found = importlib.import_module(module)
-    if runtime in PROVIDERS and PROVIDERS[runtime] not in found.get_available_providers():
-        raise RuntimeError(f"its onnxruntime has no {PROVIDERS[runtime]}")
-    version = getattr(found, "__version__", None) or metadata.version(package)
-    return str(version).split("-")[0]
-
-
+RUNTIME: dict[str, str] = {}  # "name": of the models; a session has one
 FOLDER: dict[str, Path] = {}  # "path": of files that were sent; made when the first one comes
 
 
@@ -270,21 +52,25 @@ def _folder() -> Path:
     return FOLDER["path"]
 
 
+def _energy_sensor(runtime: str) -> Any:
+    return energy_sensor(gpu=runtime in GPU_RUNTIMES)
+
+
 def info(models: Models, request: Models) -> Models:
     """What the samples depend on beside the model; None is not known."""
     runtime = request.get("runtime", "onnxruntime")
     return {
         "runtime": runtime,
-        "runtime_version": _version(runtime),
-        "cpu": _cpuinfo("model name", "hardware") or platform.processor() or platform.machine(),
-        "cpu_flags": (_cpuinfo("flags", "features") or "").split(),
+        "runtime_version": version_of(runtime),
+        "cpu": cpuinfo("model name", "hardware") or platform.processor() or platform.machine(),
+        "cpu_flags": (cpuinfo("flags", "features") or "").split(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "power_mode": _power_mode(),
-        "clock_mhz": _clock_mhz(),
-        "temperature_c": _temperature_c(),
-        "energy_sensor": getattr(_energy_sensor(), "name", None),
+        "power_mode": power_mode(),
+        "clock_mhz": clock_mhz(),
+        "temperature_c": temperature_c(),
+        "energy_sensor": getattr(_energy_sensor(runtime), "name", None),
     }
 
 
@@ -307,6 +93,7 @@ def load(models: Models, request: Models) -> Models:
     values = rng.standard_normal(shape).astype(np.float32) if n_ids is None else rng.integers(0, n_ids, shape)
     call, shape = loader(request["path"], int(request["threads"]), values)
     models[request["model"]] = call
+    RUNTIME["name"] = request.get("runtime", "onnxruntime")
     if Path(request["path"]).parent == FOLDER.get("path"):
         Path(request["path"]).unlink()
     return {"output_shape": [int(size) for size in shape]}
@@ -332,7 +119,7 @@ def run(models: Models, request: Models) -> Models:
 
 def energy(models: Models, request: Models) -> Models:
     """Calls, one after the other, for a time; apart from the timing, because reading sensors takes time, too."""
-    call, sensor, calls = models[request["model"]], _energy_sensor(), 0
+    call, sensor, calls = models[request["model"]], _energy_sensor(RUNTIME["name"]), 0
     if sensor is None:
         return {"energy_mj": None, "sensor": None, "calls": 0}
 

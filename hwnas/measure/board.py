@@ -13,8 +13,15 @@ from typing import Any
 
 from hwnas.core.device import ADB, Device
 from hwnas.errors import MeasurementError
-from hwnas.measure.agent import PACKAGES
-from hwnas.measure.process import AGENT, AgentDiedError, AgentProcess, AgentRefusedError, AgentStart, local_start
+from hwnas.measure.loaders import PACKAGES
+from hwnas.measure.process import (
+    AgentDiedError,
+    AgentProcess,
+    AgentRefusedError,
+    AgentStart,
+    agent_source,
+    local_start,
+)
 from hwnas.measure.session import RUNTIMES
 
 __all__ = ["agent_of", "describe_board", "flags_of", "reached"]
@@ -71,7 +78,7 @@ def agent_of(device: Device) -> AgentStart:
             f"own: `hwnas device add my-{device.name} --like {device.name} --host {device.host} --runtime R`, with R "
             f"one of {', '.join(RUNTIMES)}"
         )
-    source = AGENT.read_text(encoding="utf-8")
+    source = agent_source()
     # One word for the shell there: the host is no part of it, and begins with no "-".
     remote = shlex.join([device.python, "-u", "-c", _BOOT])
     command = (*_connection(device.host), remote)

@@ -16,7 +16,10 @@ from typing import IO, Any
 
 from hwnas.errors import MeasurementError
 
-__all__ = ["AgentDiedError", "AgentProcess", "AgentRefusedError", "AgentStart", "AgentTimeoutError", "local_start"]
+__all__ = [
+    *("AgentDiedError", "AgentProcess", "AgentRefusedError", "AgentStart", "AgentTimeoutError"),
+    *("agent_source", "local_start"),
+]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -50,7 +53,16 @@ class AgentStart:
     patience_s: float = 0.0
 
 
+_FUTURE = "from __future__ import annotations"
 AGENT = Path(__file__).with_name("agent.py")
+_PARTS = ("sensors.py", "loaders.py", "agent.py")  # each stands on those before it
+
+
+def agent_source() -> str:
+    """The agent with its parts as one file, for a machine without hwnas."""
+    parts = [AGENT.with_name(part).read_text(encoding="utf-8") for part in _PARTS]
+    kept = [line for part in parts for line in part.splitlines() if not line.startswith(("from hwnas.", _FUTURE))]
+    return "\n".join([_FUTURE, *kept]) + "\n"
 
 
 def local_start() -> AgentStart:

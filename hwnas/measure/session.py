@@ -18,7 +18,7 @@ import numpy as np
 from hwnas.core.candidate import Candidate
 from hwnas.core.measurement import Measurement
 from hwnas.errors import ConfigError, MeasurementError
-from hwnas.measure.agent import LOADERS
+from hwnas.measure.loaders import LOADERS
 from hwnas.measure.process import (
     AgentDiedError,
     AgentProcess,

@@ -45,6 +45,7 @@ def quantize_int8(
     input_name: str,
     reduce_range: bool,
     kept: Sequence[str] = (),
+    is_symmetric: bool = False,
 ) -> None:
     """Static QDQ quantization: int8 weights per channel, uint8 activations, ranges from minimum and maximum.
 
@@ -53,6 +54,8 @@ def quantize_int8(
         samples: `n x input_shape`, n >= 1.
         reduce_range: keep weights in 7 bits, for CPUs whose u8 x s8 sums saturate at 16 bits.
         kept: modules whose nodes stay in fp32.
+        is_symmetric: what TensorRT reads: activations in int8 around zero, biases in float, a pair of Q and DQ at each
+            weight (TensorRT developer guide, "Working with Quantized Types").
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -69,9 +72,13 @@ def quantize_int8(
         nodes_to_exclude=nodes_within(onnx.load(str(prepared)).graph, kept),
         per_channel=True,
         reduce_range=reduce_range,
-        activation_type=QuantType.QUInt8,
+        activation_type=QuantType.QInt8 if is_symmetric else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
+        extra_options=dict.fromkeys(("ActivationSymmetric", "AddQDQPairToWeight", "DedicatedQDQPair"), True)
+        | {"QuantizeBias": False}
+        if is_symmetric
+        else {},
     )
 
 

@@ -1,6 +1,6 @@
-"""PyTorch itself: a program of `torch.export`, run eagerly or compiled by `torch.compile` where it is loaded.
+"""PyTorch itself: a program of `torch.export`, run eagerly, compiled where it is loaded, or on a GPU.
 
-One file for both, of JSON and raw tensors. Files that hold pickled objects are refused. Eager calls pay Python and
+One file for all, of JSON and raw tensors. Files that hold pickled objects are refused. Eager calls pay Python and
 dispatch for every operation: their latency is that of a prototype, not of a deployment.
 """
 
@@ -22,7 +22,7 @@ from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray
 from hwnas.errors import RuntimeExportError
 from hwnas.runtimes.exporting import export_checked, first_line, kept_in_fp32
 
-__all__ = ["Torch", "TorchCompiled", "TorchSession"]
+__all__ = ["Torch", "TorchCompiled", "TorchCuda", "TorchSession", "as_precision"]
 
 
 class TorchSession:
@@ -103,12 +103,24 @@ class TorchCompiled(Torch):
     compiled: bool = True
 
 
-def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
+class TorchCuda(Torch):
+    """Export by torch.export, checked on the CPU; timed on the GPU as a CUDA graph."""
+
+    name: str = "torch-cuda"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "bf16")
+
+
+def as_precision(model: Any, precision: str) -> Any:
+    """The model itself at fp32, else a copy that computes in 16 bits between a float input and output."""
     import copy
 
+    return model if precision == "fp32" else _in_16_bits(copy.deepcopy(model), precision)
+
+
+def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
     import torch
 
-    network = _in_bf16(copy.deepcopy(model)) if spec.precision == "bf16" else model
+    network = as_precision(model, spec.precision)
     # Two samples: a batch of one would be taken for fixed.
     example = (torch.zeros(2, *spec.input_shape, dtype=getattr(torch, spec.dtype)),)
     with torch.no_grad():
@@ -119,11 +131,13 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
     return {"operations": dict(sorted(names.items()))}
 
 
-def _in_bf16(network: Any) -> Any:
+def _in_16_bits(network: Any, precision: str) -> Any:
     import copy
 
     import torch
     from torch import nn
+
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[precision]
 
     class Kept(nn.Module):
         def __init__(self, module: nn.Module) -> None:
@@ -131,13 +145,13 @@ def _in_bf16(network: Any) -> Any:
             self.module = module
 
         def forward(self, *values: torch.Tensor) -> torch.Tensor:
-            y: torch.Tensor = self.module(*[value.float() for value in values]).to(torch.bfloat16)
+            y: torch.Tensor = self.module(*[value.float() for value in values]).to(dtype)
             return y
 
     names = kept_in_fp32(network)
     kept = {name: Kept(copy.deepcopy(network.get_submodule(name))) for name in names}
     rounds_input = not names or names[0] != next(iter(dict(network.named_children())), None)
-    network.to(torch.bfloat16)
+    network.to(dtype)
     for name, module in kept.items():
         network.set_submodule(name, module)
 
@@ -147,7 +161,7 @@ def _in_bf16(network: Any) -> Any:
             self.network = network
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            given = x.to(torch.bfloat16) if rounds_input and x.is_floating_point() else x
+            given = x.to(dtype) if rounds_input and x.is_floating_point() else x
             y: torch.Tensor = self.network(given).float()
             return y
 

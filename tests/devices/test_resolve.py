@@ -11,7 +11,16 @@ from hwnas.devices.cpu import machine_name
 from hwnas.devices.resolve import all_devices, check_precisions, find_device, measure_of
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError
 
-LOCAL = ["cpu", "cpu-executorch", "cpu-litert", "cpu-openvino", "cpu-torch", "cpu-torch-compile", "cuda-gpu"]
+LOCAL = [
+    "cpu",
+    "cpu-aotinductor",
+    "cpu-executorch",
+    "cpu-litert",
+    "cpu-openvino",
+    "cpu-torch",
+    "cpu-torch-compile",
+    "cuda-gpu",
+]
 
 
 @pytest.mark.parametrize(

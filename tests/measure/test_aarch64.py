@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hwnas.core.runtime import ExportSpec, Runtime
-from hwnas.measure.process import AGENT, AgentProcess, AgentStart
+from hwnas.measure.process import AgentProcess, AgentStart, agent_source
 from hwnas.plugins import load_plugin
 from hwnas.testing.networks import small_network
 
@@ -74,7 +74,9 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStart]:
         shutil.unpack_archive(wheel, root / "site", "zip")
     (root / "proc").mkdir(exist_ok=True)
     (root / "proc/cpuinfo").write_text(CPUINFO)
-    python = [str(root / "usr/bin/python3.11"), "-P", str(AGENT)]
+    agent = folder / "agent.py"
+    agent.write_text(agent_source())
+    python = [str(root / "usr/bin/python3.11"), "-P", str(agent)]
     emulator = [qemu, "-cpu", "cortex-a72", "-L", str(root), "-E", f"PYTHONPATH={root / 'site'}"]
     yield AgentStart((*emulator, *python))
     shutil.rmtree(folder)

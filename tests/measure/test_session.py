@@ -128,7 +128,7 @@ class Sensor:
         work()
         return 30.0
 
-agent._energy_sensor = Sensor
+agent._energy_sensor = lambda runtime: Sensor()
 agent.main()
 """
 
@@ -220,7 +220,7 @@ def test_nothing_to_measure() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"runtime": "abacus"}, "allowed: executorch, litert, onnxruntime, "),
+        ({"runtime": "abacus"}, "allowed: aotinductor, executorch, litert, "),
         ({"threads": 0}, "threads must be >= 1"),
         ({"seconds_per_model": 0.0}, "seconds_per_model > 0"),
         ({"seconds_per_model": float("nan")}, "seconds_per_model > 0"),

@@ -11,7 +11,7 @@ import torch
 
 from hwnas.errors import RuntimeExportError
 from hwnas.plugins import load_plugin
-from hwnas.runtimes.torch_export import Torch, TorchCompiled
+from hwnas.runtimes.torch_export import Torch, TorchCompiled, TorchCuda
 from hwnas.testing.networks import small_network
 from hwnas.testing.runtime import RuntimeContract, samples, spec_of
 
@@ -22,7 +22,16 @@ class TestTorch(RuntimeContract):
         return Torch()
 
 
+class TestTorchCuda(RuntimeContract):
+    """Its files are made and checked without a GPU."""
+
+    @pytest.fixture
+    def runtime(self) -> TorchCuda:
+        return TorchCuda()
+
+
 def test_are_plugins() -> None:
+    assert load_plugin("runtime", "torch-cuda") is TorchCuda
     assert load_plugin("runtime", "torch") is Torch
     assert load_plugin("runtime", "torch-compile") is TorchCompiled
 
