@@ -18,7 +18,7 @@ from hwnas.core.compression import PRECISIONS
 from hwnas.elastic.data import device_of
 from hwnas.errors import ConfigError
 
-__all__ = ["fold_batch_norm", "simulate"]
+__all__ = ["as_if_int8", "fold_batch_norm", "quantized_weight", "simulate"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -73,16 +73,46 @@ def simulate(
         return own.eval()
     # Folding matters to int8 ranges alone, and costs as much as reading a small network's accuracy.
     simulated = fold_batch_norm(own) if precision == "int8" else own.eval()
-    kept = {part for module in simulated.modules() if getattr(module, "keeps_fp32", False) for part in module.modules()}
-    layers: list[nn.Module] = [
-        module for module in simulated.modules() if isinstance(module, QUANTIZED) and module not in kept
-    ]
+
+    def round_weight(layer: nn.Module) -> None:
+        weight = layer.get_parameter("weight")
+        weight.copy_(quantized_weight(weight, weight_bits))
+
     with torch.no_grad():
         if precision == "int8":
-            _quantize(simulated, layers, calibration.to(device_of(simulated)), weight_bits)
-        else:
-            _round(layers, ROUNDED_TYPES[precision])
+            return as_if_int8(simulated, calibration.to(device_of(simulated)), round_weight)
+        _round(_layers(simulated), ROUNDED_TYPES[precision])
     return simulated
+
+
+def as_if_int8(
+    model: nn.Module, calibration: Tensor, round_weight: Callable[[nn.Module], None], *, is_trained: bool = False
+) -> nn.Module:
+    """The model itself, its layers rounded as at int8 on the ranges that a calibration batch spans.
+
+    Args:
+        model: in eval mode, batch norm folded.
+        calibration: `n x input_shape`, on the model's device.
+        round_weight: makes a layer's weight a rounded one.
+        is_trained: gradients go through as if nothing was rounded.
+    """
+    layers = _layers(model)
+    for layer in layers:
+        round_weight(layer)
+    for layer, (given, left, fused) in _ranges(model, layers, calibration).items():
+        before, after = _quantizer(*given), _quantizer(*left, clip_low=not fused)
+        _apply_around(layer, *((_straight(before), _straight(after)) if is_trained else (before, after)))
+    return model
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """Those that are rounded."""
+    kept = {part for module in model.modules() if getattr(module, "keeps_fp32", False) for part in module.modules()}
+    return [module for module in model.modules() if isinstance(module, QUANTIZED) and module not in kept]
+
+
+def _straight(rounded: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda tensor: tensor + (rounded(tensor.detach()) - tensor.detach())
 
 
 def _uses(model: nn.Module) -> dict[nn.Module, int]:
@@ -169,15 +199,7 @@ def _apply_around(layer: nn.Module, before: Callable[[Tensor], Tensor], after: C
     layer.register_forward_hook(lambda _, __, output: after(output))
 
 
-def _quantize(model: nn.Module, layers: list[nn.Module], calibration: Tensor, weight_bits: int) -> None:
-    for layer in layers:
-        weight = layer.get_parameter("weight")
-        weight.copy_(_quantized_weight(weight, weight_bits))
-    for layer, (given, left, fused) in _ranges(model, layers, calibration).items():
-        _apply_around(layer, _quantizer(*given), _quantizer(*left, clip_low=not fused))
-
-
-def _quantized_weight(weight: Tensor, bits: int) -> Tensor:
+def quantized_weight(weight: Tensor, bits: int) -> Tensor:
     """Symmetric, one scale an output channel. Seven bits are -64..64 as in ONNX Runtime's reduce_range."""
     top = 127 if bits == 8 else 2 ** (bits - 1)
     scale = (weight.flatten(1).abs().amax(dim=1) / top).clamp(min=torch.finfo(weight.dtype).tiny)

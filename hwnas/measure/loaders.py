@@ -169,8 +169,7 @@ def _engine(trt: Any, logger: Any, path: str, shape: tuple[int, ...]) -> Any:
 
 
 def _tensorrt(path: str, threads: int, values: Array) -> Loaded:
-    import tensorrt as trt
-
+    trt: Any = importlib.import_module("tensorrt")
     logger = trt.Logger(trt.Logger.ERROR)
     engine, cuda = _engine(trt, logger, path, values.shape), _Cuda()
     context, stream = engine.create_execution_context(), cuda.stream()
@@ -205,7 +204,7 @@ def _torch_cuda(path: str, threads: int, values: Array) -> Loaded:
     module: Any = torch.export.load(path).module().to("cuda")
     host = torch.from_numpy(values)
     inputs = host.to("cuda")
-    aside = torch.cuda.Stream()
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.inference_mode(), torch.cuda.stream(aside):  # a graph must not be captured cold
         for _ in range(3):

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from hwnas.accuracy.recalibrate import recalibrate
+from hwnas.compress.aware import train_aware
 from hwnas.compress.distill import FineTuneResult, fine_tune, logits_of
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
@@ -21,8 +23,17 @@ from hwnas.core.runtime import Runtime
 from hwnas.core.task import Split, Task
 from hwnas.elastic.data import batch_for, batches, device_of
 from hwnas.errors import RunFolderError, SchemaError
-from hwnas.export.bundle import MANIFEST, SCHEMA, artifacts_of, by_class, export_bundle, right_answers
+from hwnas.export.bundle import (
+    MANIFEST,
+    SCHEMA,
+    artifacts_of,
+    by_class,
+    calibration_samples,
+    export_bundle,
+    right_answers,
+)
 from hwnas.export.verify import verify_file
+from hwnas.runtimes.cpu_flags import needs_reduced_range
 from hwnas.search.evaluated import Evaluated
 from hwnas.search.loop import costs_of
 from hwnas.store import inside, read_json
@@ -31,6 +42,8 @@ __all__ = ["Finished", "Finisher", "NetworkSource", "finishing_order"]
 
 # A network that was fine-tuned on small images sees this many whole ones last.
 WHOLE_IMAGES = 256
+# What an int8 model's training with rounding gets of the epochs and of the time, and of the learning rate.
+AWARE_SHARE, AWARE_RATE = 0.25, 0.1
 RECALIBRATION_IMAGES = 128
 
 
@@ -182,9 +195,13 @@ class Finisher:
         if epochs > 0 and not self._has_teacher:
             self._logits, self._has_teacher = self._taught(), True
         start, precision = time.monotonic(), candidate.compression.precision
-        tuned = self._tuned(self.source.network(candidate), epochs, shrink, stop_after_s)
+        is_aware = precision == "int8" and epochs > 0
+        plain_s = (1 - AWARE_SHARE) * stop_after_s if is_aware and stop_after_s is not None else stop_after_s
+        tuned = self._tuned(self.source.network(candidate), epochs, shrink, plain_s)
+        aware_s = None if stop_after_s is None else max(0.0, stop_after_s - tuned.seconds)
+        aware = self._aware(tuned.model, epochs, shrink, aware_s) if is_aware else None
         manifest = export_bundle(
-            tuned.model,
+            tuned.model if aware is None else aware.model,
             candidate,
             self.task,
             runtime=self.runtime,
@@ -200,6 +217,12 @@ class Finisher:
                     "validation_accuracy_after": tuned.accuracy,
                     "image_shrink": shrink,
                     "seed": self.seed,
+                    "quantization_aware": aware
+                    and {
+                        "epochs": aware.epochs,
+                        "simulated_accuracy_before": aware.initial_accuracy,
+                        "simulated_accuracy_after": aware.accuracy,
+                    },
                 }
             },
             read_accuracy=lambda path, runtime: self._accuracies(path, runtime, precision, start),
@@ -234,6 +257,26 @@ class Finisher:
         logits = None if self._logits is None else self._logits[some]
         whole = self._fine_tuned(_recalibrated(learned.model, self.task), task, logits, 1, stop_after_s)
         return replace(whole, initial_accuracy=learned.initial_accuracy, epochs=learned.epochs)
+
+    def _aware(self, network: nn.Module, epochs: int, shrink: int, stop_after_s: float | None) -> FineTuneResult | None:
+        """Train an int8 model on, rounded, with whole images: as many as small ones would have been in the time."""
+        if stop_after_s == 0:
+            return None
+        train, logits = self.task.train, self._logits
+        some = np.random.default_rng(self.seed).permutation(len(train))[: max(WHOLE_IMAGES, len(train) // shrink**2)]
+        task = replace(self.task, train=Split(train.inputs[some], train.labels[some])) if shrink > 1 else self.task
+        return train_aware(
+            network,
+            task,
+            torch.from_numpy(calibration_samples(self.task)),
+            weight_bits=7 if needs_reduced_range(self.cpu_flags) else 8,
+            epochs=max(1, round(AWARE_SHARE * epochs)),
+            lr=AWARE_RATE * self.learning_rate,
+            batch_size=self._batch_size(task),
+            teacher=logits if logits is None or shrink == 1 else logits[some],
+            seed=self.seed,
+            stop_after_s=stop_after_s,
+        )
 
     def _fine_tuned(
         self, network: nn.Module, task: Task, logits: Tensor | None, epochs: int, stop_after_s: float | None

@@ -47,7 +47,7 @@ def test_imports_nothing_of_hwnas() -> None:
             names.add((node.module or "").split(".")[0])
         elif isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
-    libraries = {"ai_edge_litert", "executorch", "numpy", "onnxruntime", "openvino", "tensorrt", "torch"}
+    libraries = {"ai_edge_litert", "executorch", "numpy", "onnxruntime", "openvino", "torch"}
     assert names - set(sys.stdlib_module_names) == libraries
 
 

@@ -116,6 +116,11 @@ def test_a_finished_model_is_a_file_that_does_what_is_said(source: Source, tmp_p
     assert deployed_accuracy(path, source.task) == pytest.approx(made.test.accuracy, abs=1e-12)
     assert made.manifest["fine_tuning"]["epochs"] == 2
     assert not made.manifest["fine_tuning"]["distilled"]
+    aware = made.manifest["fine_tuning"]["quantization_aware"]
+    assert (aware is not None) == (precision == "int8")
+    if aware is not None:
+        assert aware["epochs"] == 1
+        assert aware["simulated_accuracy_after"] >= aware["simulated_accuracy_before"]
 
 
 def test_a_finished_model_is_not_made_again(source: Source, tmp_path: Path) -> None:
