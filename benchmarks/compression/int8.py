@@ -46,7 +46,7 @@ def networks(task: Task) -> dict[str, nn.Module]:
     middle = space.architecture({c.label: c.options[len(c.options) // 2] for c in space.choices})
     torch.manual_seed(0)
     mobile = checked_build(space, Candidate(middle, CompressionPlan()), task)
-    return {"mobilenet-middle": mobile, **{f"resnet-{width}": ResNet(task, width) for width in (16, 48)}}
+    return {"mobilenet-middle": mobile, **{f"resnet-{width}": ResNet(width, 2, task.n_outputs) for width in (16, 48)}}
 
 
 def trained(network: nn.Module, task: Task, train_s: float, aware_s: float) -> dict[str, nn.Module]:

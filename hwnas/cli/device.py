@@ -58,6 +58,7 @@ def add(
 
 
 def _board(name: str, host: str, *, like: str | None, runtime: str | None, python: str, kind: str | None) -> Device:
+    from hwnas.core.compression import SEARCHED
     from hwnas.core.device import Device, reach_of
     from hwnas.devices.resolve import all_devices, find_device
     from hwnas.errors import ConfigError
@@ -69,13 +70,15 @@ def _board(name: str, host: str, *, like: str | None, runtime: str | None, pytho
         raise ConfigError(f"{name!r} is a device that hwnas has already; choose another name, such as my-{name}")
     model = Device(name=name, title=name, kind="cpu", runtime="onnxruntime") if like is None else find_device(like)
     runs = runtime or model.runtime
-    if runs not in RUNTIMES:
-        raise ConfigError(f"runtime {runs!r} cannot be timed on a board; --runtime takes: {', '.join(RUNTIMES)}")
+    there = [runtime for runtime in RUNTIMES if runtime != "aotinductor"]  # its packages are for this machine's CPU
+    if runs not in there:
+        raise ConfigError(f"runtime {runs!r} cannot be timed on a board; --runtime takes: {', '.join(there)}")
     kind = kind or model.kind
     precisions = model.precisions
     if like is None or runs != model.runtime:
         # CPUs store fp16 and compute in fp32.
-        precisions = tuple(p for p in load_plugin("runtime", runs).precisions if p != "fp16" or kind != "cpu")
+        offered = [p for p in load_plugin("runtime", runs).precisions if p in SEARCHED]
+        precisions = tuple(p for p in offered if p != "fp16" or kind != "cpu")
     return replace(
         model, name=name, title=f"{name} at {host}", kind=kind, runtime=runs, precisions=precisions,
         reach=reach_of(host), host=host, python=python, aliases=(), batch=1, quantity="latency",

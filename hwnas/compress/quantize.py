@@ -54,6 +54,8 @@ def simulate(
     Modules that say `keeps_fp32` of themselves are not rounded, as in deployed files.
     int8 rounds their weights (symmetric, a scale per output channel) and their inputs and outputs (8 bits, one scale
     and zero-point a tensor) on the range that the calibration batch spans; other operations are not rounded.
+    int8-dynamic rounds their inputs on the range that each sample spans, and not their outputs; int8-weights rounds
+    weights alone.
 
     Args:
         model: a plain network (no supernet), on any device; not changed.
@@ -71,8 +73,8 @@ def simulate(
     own = model if in_place else copy.deepcopy(model)
     if precision == "fp32":
         return own.eval()
-    # Folding matters to int8 ranges alone, and costs as much as reading a small network's accuracy.
-    simulated = fold_batch_norm(own) if precision == "int8" else own.eval()
+    # Folding matters to rounded weights and ranges alone, and costs as much as reading a small network's accuracy.
+    simulated = fold_batch_norm(own) if precision.startswith("int8") else own.eval()
 
     def round_weight(layer: nn.Module) -> None:
         weight = layer.get_parameter("weight")
@@ -81,7 +83,13 @@ def simulate(
     with torch.no_grad():
         if precision == "int8":
             return as_if_int8(simulated, calibration.to(device_of(simulated)), round_weight)
-        _round(_layers(simulated), ROUNDED_TYPES[precision])
+        if precision in ROUNDED_TYPES:
+            _round(_layers(simulated), ROUNDED_TYPES[precision])
+            return simulated
+        for layer in _layers(simulated):
+            round_weight(layer)
+            if precision == "int8-dynamic":
+                layer.register_forward_pre_hook(lambda _, inputs: (_rounded_by_sample(inputs[0]), *inputs[1:]))
     return simulated
 
 
@@ -245,6 +253,16 @@ def _ranges(model: nn.Module, layers: list[nn.Module], calibration: Tensor) -> d
         return {}
     spans = torch.stack([torch.stack((entered[m], activated.get(m, left[m]))) for m in entered]).tolist()
     return {m: (tuple(given), tuple(out), m in activated) for m, (given, out) in zip(entered, spans, strict=True)}
+
+
+def _rounded_by_sample(tensor: Tensor) -> Tensor:
+    """Each sample to 256 steps between its own least and most; zero is one of them."""
+    flat = tensor.flatten(1)
+    low, high = flat.amin(1).clamp(max=0.0), flat.amax(1).clamp(min=0.0)
+    scale = ((high - low) / 255).clamp(min=1e-12)
+    zero = (-low / scale).round()
+    rounded = (flat / scale[:, None]).round().clamp(-zero[:, None], 255 - zero[:, None]) * scale[:, None]
+    return rounded.reshape(tensor.shape)
 
 
 def _widen(known: dict[nn.Module, Tensor], module: nn.Module, tensor: Tensor) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 from hwnas.errors import InvalidArchitectureError
 
-__all__ = ["PRECISIONS", "CompressionPlan", "kept_channels"]
+__all__ = ["PRECISIONS", "SEARCHED", "CompressionPlan", "kept_channels"]
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+# int8: weights and activations, on ranges set beforehand. int8-dynamic: activations on the range that each call has.
+# int8-weights: weights are stored in 8 bits, and all is computed in float.
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights")
+SEARCHED = PRECISIONS[:4]  # unless somebody asks for others: each costs a calibration of its own
 
 
 @dataclass(frozen=True, slots=True)

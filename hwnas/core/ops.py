@@ -12,8 +12,9 @@ __all__ = ["BYTES", "KINDS", "Op", "OpList", "Segment"]
 
 Shape = tuple[int, ...]
 
-# One byte size per precision; activations of an int8 network are int8 too (static quantization).
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+# Bytes of an activation at each precision; those of an int8 network are int8 too (static quantization).
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int8-dynamic": 4, "int8-weights": 4}
+_WEIGHT_BYTES = BYTES | {"int8-dynamic": 1, "int8-weights": 1}
 
 KINDS = (
     "conv",  # dense convolution, kernel > 1
@@ -93,7 +94,7 @@ class Op:
     @property
     def weight_bytes(self) -> int:
         """Bytes of parameters read."""
-        return self.params * BYTES[self.precision]
+        return self.params * _WEIGHT_BYTES[self.precision]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, derived byte counts included."""

@@ -71,21 +71,31 @@ def check_precisions(device: Device, precisions: Sequence[str] | None) -> tuple[
 
     Args:
         device: the target.
-        precisions: what was asked for; None or nothing means all that the device has.
+        precisions: what was asked for; None or nothing means all that the device has. A device that can be measured
+            has those of its runtime as well, which nobody searches who does not ask.
     Raises:
         ConfigError: one is unknown, or the device does not have it.
     """
+    allowed = _with_those_of_the_runtime(device) if precisions else device.precisions
     for precision in precisions or ():
         if precision not in PRECISIONS:
             guess = nearest(precision, PRECISIONS)
             hint = f"; did you mean {guess!r}?" if guess else ";"
             raise ConfigError(f"unknown precision {precision!r}{hint} known: {', '.join(PRECISIONS)}")
-        if precision not in device.precisions:
+        if precision not in allowed:
             raise ConfigError(
-                f"device {device.name!r} does not run {precision!r}; it runs: {', '.join(device.precisions)}. "
+                f"device {device.name!r} does not run {precision!r}; it runs: {', '.join(allowed)}. "
                 "Choose one of them with --precision"
             )
-    return tuple(p for p in device.precisions if not precisions or p in precisions)
+    return tuple(p for p in allowed if p in (precisions or device.precisions))
+
+
+def _with_those_of_the_runtime(device: Device) -> tuple[str, ...]:
+    if not device.can_be_measured or device.runtime not in plugin_names("runtime"):
+        return device.precisions
+    # CPUs store fp16 and compute in fp32.
+    more = [p for p in load_plugin("runtime", device.runtime).precisions if p != "fp16" or device.kind != "cpu"]
+    return tuple(dict.fromkeys([*device.precisions, *more]))
 
 
 def _load(name: str) -> Device:

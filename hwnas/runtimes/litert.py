@@ -1,4 +1,4 @@
-"""LiteRT (the successor of TensorFlow Lite) with XNNPACK: fp32 and int8 files.
+"""LiteRT (the successor of TensorFlow Lite) with XNNPACK: fp32 and three kinds of int8 files.
 
 A file is made for one image a call, and takes it as TensorFlow does: height, width, channels. Converting needs far more
 than running: a board needs `ai-edge-litert` only.
@@ -25,6 +25,13 @@ __all__ = ["LiteRt", "LiteRtSession", "channels_last"]
 
 _INSTALL = "runtime 'litert' needs: pip install 'hwnas[litert]'"
 _SIGNATURE, _INPUT = "serving_default", "args_0"  # as litert-torch names them
+# Of ai_edge_quantizer, and what they do.
+_RECIPES = {"int8": "static_wi8_ai8", "int8-dynamic": "dynamic_wi8_afp32", "int8-weights": "weight_only_wi8_afp32"}
+_DONE = {
+    "int8": "static, int8 weights per channel, int8 activations",
+    "int8-dynamic": "int8 weights per channel, activations in int8 on the range of each call",
+    "int8-weights": "int8 weights per channel, computed in float",
+}
 # Left in float, so that a file takes and gives what it does at fp32.
 _BORDER = ("INPUT", "OUTPUT")
 
@@ -85,7 +92,7 @@ class LiteRt:
 
     name: str = "litert"
     suffix: str = ".tflite"
-    precisions: tuple[str, ...] = ("fp32", "int8")
+    precisions: tuple[str, ...] = ("fp32", "int8", "int8-dynamic", "int8-weights")
 
     def version(self) -> str:
         """Version of the installed LiteRT.
@@ -96,7 +103,7 @@ class LiteRt:
         return installed_version("ai-edge-litert", _INSTALL)
 
     def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
-        """See `export_checked`; int8 is static, with weights per channel, between a float input and output."""
+        """See `export_checked`; int8 weights are per channel, input and output stay float."""
         return export_checked(self, model, spec, path, lambda folder, done: self._convert(model, folder, done, spec))
 
     def load(self, path: Path, *, threads: int = 1) -> LiteRtSession:
@@ -112,16 +119,18 @@ class LiteRt:
         fp32 = folder / "fp32.tflite"
         with _quiet():
             _to_tflite(model, spec, fp32)
-            if spec.precision == "int8" and spec.calibration is not None:
-                _quantize(fp32, done, spec.calibration, _scopes(model))
+            if spec.precision == "fp32":
+                fp32.replace(done)
+            else:
+                samples = spec.calibration if spec.precision == "int8" else None
+                _quantize(fp32, done, _RECIPES[spec.precision], samples, _scopes(model))
                 details |= {
-                    "quantization": "static, int8 weights per channel, int8 activations (ai-edge-quantizer)",
+                    "quantization": f"{_DONE[spec.precision]} (ai-edge-quantizer)",
                     "kept_in_fp32": list(kept_in_fp32(model)),
                     "reduce_range": False,  # XNNPACK's sums do not saturate
-                    "calibration": {"method": "moving min-max", "samples": len(spec.calibration)},
                 }
-            else:
-                fp32.replace(done)
+                if samples is not None:
+                    details |= {"calibration": {"method": "moving min-max", "samples": len(samples)}}
         if spec.n_ids is not None:
             details["dtype"] = "int32"
         operations = self.load(done).operations()
@@ -152,7 +161,7 @@ def _scopes(model: Any) -> list[str]:
     return [rf"\b{re.escape(f'{kind}_{name}')}[;/]" for kind, name in found] + [r"\bLayerNorm_"]
 
 
-def _quantize(fp32: Path, done: Path, samples: InputArray, kept: list[str]) -> None:
+def _quantize(fp32: Path, done: Path, recipe_name: str, samples: InputArray | None, kept: list[str]) -> None:
     try:
         from ai_edge_quantizer import quantizer, recipe
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
@@ -160,11 +169,14 @@ def _quantize(fp32: Path, done: Path, samples: InputArray, kept: list[str]) -> N
     except ImportError as error:
         raise MissingDependencyError(_INSTALL) from error
     work = quantizer.Quantizer(str(fp32))
-    work.load_quantization_recipe(recipe.static_wi8_ai8())
+    work.load_quantization_recipe(getattr(recipe, recipe_name)())
     for place in _BORDER:
         work.update_quantization_recipe(".*", TFLOperationName(place), algorithm_key=AlgorithmName.NO_QUANTIZE)
     for scope in dict.fromkeys(kept):
         work.update_quantization_recipe(scope, TFLOperationName.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    if samples is None:
+        done.write_bytes(work.quantize().quantized_model)
+        return
     images = channels_last(as_input(samples))
     images = images.astype(np.int32) if images.dtype == np.int64 else images
     found = work.calibrate({_SIGNATURE: [{_INPUT: image[None]} for image in images]})

@@ -242,3 +242,35 @@ def test_modules_that_keep_fp32_are_not_rounded(precision: str) -> None:
     torch.testing.assert_close(found[0](x), kept(x), rtol=0, atol=0)  # type: ignore[index]
     plain = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
     assert not torch.equal(simulate(nn.Sequential(plain), precision, x)(x), plain(x))
+
+
+@pytest.mark.parametrize("precision", ["int8-dynamic", "int8-weights"])
+def test_int8_without_ranges_that_are_set_beforehand(precision: str) -> None:
+    """Against loops over channels and samples; calibration samples are not read."""
+
+    def by_channel(weight: torch.Tensor) -> torch.Tensor:
+        rows = []
+        for row in weight:
+            scale = float(row.abs().max()) / 127
+            rows.append((row / scale).round().clamp(-127, 127) * scale)
+        return torch.stack(rows)
+
+    def by_sample(values: torch.Tensor) -> torch.Tensor:
+        rows = []
+        for row in values:
+            low, high = min(float(row.min()), 0.0), max(float(row.max()), 0.0)
+            scale = (high - low) / 255
+            zero = round(-low / scale)
+            rows.append(((row / scale).round() + zero).clamp(0, 255).sub(zero) * scale)
+        return torch.stack(rows)
+
+    torch.manual_seed(0)
+    conv, linear = nn.Conv2d(3, 4, 3), nn.Linear(4 * 16, 5)
+    network, inputs = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), linear).eval(), torch.randn(3, 3, 6, 6)
+    read = by_sample if precision == "int8-dynamic" else lambda values: values
+    with torch.no_grad():
+        found = simulate(network, precision, torch.empty(0))(inputs)
+        x = nn.functional.conv2d(read(inputs), by_channel(conv.weight), conv.bias).relu().flatten(1)
+        wanted = nn.functional.linear(read(x), by_channel(linear.weight), linear.bias)
+        assert torch.allclose(found, wanted, atol=1e-5)
+        assert not torch.equal(found, network(inputs))

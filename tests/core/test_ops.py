@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hwnas.core.ops import BYTES, Op, OpList, Segment
@@ -8,7 +10,7 @@ CONV = Op("conv", ((16, 8, 8),), (32, 4, 4), kernel=(3, 3), stride=(2, 2), macs=
 ADD = Op("elementwise", ((32, 4, 4), (32, 4, 4)), (32, 4, 4))
 
 
-@pytest.mark.parametrize("precision", sorted(BYTES))
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
 def test_bytes_follow_the_precision(precision: str) -> None:
     (op, add) = OpList.of([CONV, ADD]).at(precision)
     size = BYTES[precision]
@@ -42,3 +44,9 @@ def test_json_holds_derived_bytes() -> None:
     assert raw["kernel"] == [3, 3]
     assert raw["weight_bytes"] == 4 * CONV.params
     assert raw["input_bytes"] == CONV.input_bytes
+
+
+@pytest.mark.parametrize("precision", ["int8-dynamic", "int8-weights"])
+def test_weights_alone_are_kept_in_eight_bits(precision: str) -> None:
+    op = replace(CONV, precision=precision)
+    assert (op.input_bytes, op.output_bytes, op.weight_bytes) == (4 * 16 * 64, 4 * 32 * 16, 32 * 16 * 9)

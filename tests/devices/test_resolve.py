@@ -125,3 +125,11 @@ def test_a_device_and_its_cards_name_the_same_runtime(card: Path) -> None:
 )
 def test_milliseconds_say_what_they_are(name: str, words: str) -> None:
     assert measure_of(name) == words
+
+
+def test_what_a_runtime_can_do_beyond_is_searched_by_those_who_ask() -> None:
+    litert = find_device("cpu-litert")
+    assert check_precisions(litert, None) == litert.precisions == ("fp32", "int8")
+    assert check_precisions(litert, ["int8-dynamic", "fp32"]) == ("fp32", "int8-dynamic")
+    with pytest.raises(ConfigError, match=r"does not run 'int8-weights'; it runs: fp32\. "):
+        check_precisions(find_device("pixel-3"), ["int8-weights"])  # predicted, never measured
