@@ -135,11 +135,12 @@ def test_the_script_works_in(shell: str, home: Path) -> None:
     # What pressing <TAB> after "jetson-t" does; zsh has no way to ask for it without a terminal.
     ask = {
         "bash": 'COMP_WORDS=(hwnas search --device jetson-t); COMP_CWORD=3; _hwnas_completion hwnas; echo "$COMPREPLY"',
-        "zsh": "compdef() { :; }; _arguments() { print -r -- $*; }; words=(hwnas search --device jetson-t); CURRENT=4; "
-        "_hwnas_completion",
+        "zsh": "_arguments() { print -r -- $*; }; words=(hwnas search --device jetson-t); CURRENT=4; _hwnas_completion",
         "fish": "complete --do-complete 'hwnas search --device jetson-t'",
     }[shell]
-    text = f"{script}\n{ask}" if shell != "zsh" else f"compdef() {{ :; }}\n{script}\n{ask}"
+    before = "compdef() { :; }\n" if shell == "zsh" else ""
     environment = {**os.environ, "PATH": f"{command.parent}:{os.environ['PATH']}"}
-    done = subprocess.run([shell, "-c", text], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [shell, "-c", f"{before}{script}\n{ask}"], env=environment, capture_output=True, text=True, check=False
+    )
     assert "jetson-tx2" in done.stdout, done.stderr
