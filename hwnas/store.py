@@ -97,6 +97,8 @@ def read_json(path: Path, *, schema: int | None = None) -> dict[str, Any]:
 def read_front(run_dir: str | Path) -> Front:
     """Read `front.json` of a run folder.
 
+    Args:
+        run_dir: as `hwnas search` named it.
     Raises:
         RunFolderError: there is no such run, it has no front yet, or the file is damaged (the message names the key).
         SchemaError: another version wrote it.
