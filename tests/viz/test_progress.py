@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 import io
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from hwnas.viz import progress as progress_module
 from hwnas.viz.progress import BarListener, LineListener, NotebookBars, bars, describe, notebook_listener
 
 
@@ -82,6 +84,16 @@ def test_bars_follow_the_phases(progress: Progress) -> None:
 
 def test_elsewhere_than_in_a_notebook_there_is_none() -> None:
     assert notebook_listener() is None
+
+
+@pytest.mark.parametrize(("installed", "kind"), [(True, NotebookBars), (False, LineListener)])
+def test_in_a_notebook_it_depends_on_ipywidgets(installed: bool, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ZMQInteractiveShell:
+        """What rich knows a kernel by; a real one runs in tests/docs/test_notebook.py."""
+
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setattr(progress_module, "find_spec", lambda name: object() if installed else None)
+    assert type(notebook_listener()) is kind
 
 
 def test_a_notebook_gets_bars_that_start_and_end_with_the_phases() -> None:
