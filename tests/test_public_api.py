@@ -112,9 +112,8 @@ def faults(source: str) -> list[str]:
             found += [] if node.returns is not None else [f"{name} does not say what it returns"]
         for number in numbers(node):
             words = number.strip("_").split("_")
-            is_said = (
-                number == node.name and "seconds" in (ast.get_docstring(node) or "").lower()
-            )  # as of `parse_duration`
+            # Of a function, its docstring may say it, as that of `parse_duration` does.
+            is_said = number == node.name and "seconds" in (ast.get_docstring(node) or "").lower()
             if QUANTITIES & set(words) and words[-1] not in UNITS and not is_said:
                 found.append(f"{name}: {number} has no unit")
     return found
