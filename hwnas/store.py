@@ -94,13 +94,16 @@ def read_json(path: Path, *, schema: int | None = None) -> dict[str, Any]:
     return raw
 
 
-def read_front(run_dir: Path) -> Front:
+def read_front(run_dir: str | Path) -> Front:
     """Read `front.json` of a run folder.
 
+    Args:
+        run_dir: as `hwnas search` named it.
     Raises:
         RunFolderError: there is no such run, it has no front yet, or the file is damaged (the message names the key).
         SchemaError: another version wrote it.
     """
+    run_dir = Path(run_dir)
     path = run_dir / "front.json"
     if not run_dir.is_dir():
         raise RunFolderError(f"no run folder {run_dir}; give the folder that `hwnas search` named, such as runs/NAME")

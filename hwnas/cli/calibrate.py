@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli import complete
 from hwnas.cli.options import AsJson, Data, TaskName
 from hwnas.cli.output import print_json, print_table
 
@@ -20,7 +21,9 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    device: Annotated[str, typer.Option(metavar="D", help="Device that was measured.")],
+    device: Annotated[
+        str, typer.Option(metavar="D", help="Device that was measured.", autocompletion=complete.devices)
+    ],
     measurements: Annotated[
         Path, typer.Option(metavar="FILE", help="What `hwnas measure` wrote, or a table: .csv, .parquet.")
     ],
@@ -28,13 +31,16 @@ def calibrate(
         str | None,
         typer.Option(metavar="D1,D2", help="Known devices to learn from, or none; all that know the space."),
     ] = None,
-    space: Annotated[str | None, typer.Option(metavar="S", help="Space of a table's rows.")] = None,
+    space: Annotated[
+        str | None, typer.Option(metavar="S", help="Space of a table's rows.", autocompletion=complete.spaces)
+    ] = None,
     column: Annotated[str, typer.Option(metavar="NAME", help="A table's column of latencies in ms.")] = "latency_ms",
     energy_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="A table's column of the energy of an inference in mJ.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="P", help="Precision of a table; the device's first.")
+        str | None,
+        typer.Option(metavar="P", help="Precision of a table; the device's first.", autocompletion=complete.precisions),
     ] = None,
     task: TaskName = "digits",
     data: Data = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli import complete
 from hwnas.cli.options import AsJson
 from hwnas.cli.output import print_json
 
@@ -25,10 +26,20 @@ def add(
     name: Name,
     host: Annotated[str, typer.Option(metavar="USER@BOARD", help="Where ssh finds it, or adb:SERIAL.")],
     like: Annotated[
-        str | None, typer.Option(metavar="D", help="A device that hwnas knows: kind, runtime, precisions, memory.")
+        str | None,
+        typer.Option(
+            metavar="D",
+            help="A device that hwnas knows: kind, runtime, precisions, memory.",
+            autocompletion=complete.devices,
+        ),
     ] = None,
     runtime: Annotated[
-        str | None, typer.Option(metavar="R", help="What models run with there; see `hwnas runtimes`.")
+        str | None,
+        typer.Option(
+            metavar="R",
+            help="What models run with there; see `hwnas runtimes`.",
+            autocompletion=complete.hosted_runtimes,
+        ),
     ] = None,
     python: Annotated[str, typer.Option(metavar="P", help="The Python there that has the runtime.")] = "python3",
     kind: Annotated[str | None, typer.Option(metavar="K", help="cpu, gpu, npu, ...")] = None,
@@ -87,7 +98,11 @@ def _board(name: str, host: str, *, like: str | None, runtime: str | None, pytho
 
 
 @device.command()
-def remove(name: Name) -> None:
+def remove(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Its name, for --device.", autocompletion=complete.own_devices)
+    ],
+) -> None:
     """Forget a board. What was calibrated for it stays in the cache."""
     from hwnas.devices.own import remove_own_device
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli import complete
 from hwnas.cli.options import Run
 
 __all__ = ["export"]
@@ -14,11 +15,19 @@ __all__ = ["export"]
 
 def export(
     run: Run,
-    model: Annotated[str, typer.Option(metavar="ID", help="Model of the front; see `hwnas front RUN`.")],
+    model: Annotated[
+        str,
+        typer.Option(metavar="ID", help="Model of the front; see `hwnas front RUN`.", autocompletion=complete.models),
+    ],
     to: Annotated[Path, typer.Option(metavar="DIR", help="A new or empty folder.")],
     formats: Annotated[
         str | None,
-        typer.Option("--format", metavar="F,...", help="Formats, separated by commas. Default: the first that it has."),
+        typer.Option(
+            "--format",
+            metavar="F,...",
+            help="Formats, separated by commas. Default: the first that it has.",
+            autocompletion=complete.formats,
+        ),
     ] = None,
 ) -> None:
     """Copy a finished model to deploy it.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli import complete
 from hwnas.cli.options import Data, Host, Seed, TaskName
 
 __all__ = ["measure"]
@@ -16,8 +17,12 @@ BATCH = 32
 
 
 def measure(
-    device: Annotated[str, typer.Option(metavar="D", help="Device; see `hwnas devices`.")],
-    space: Annotated[str, typer.Option(metavar="S", help="Search space; see `hwnas spaces`.")],
+    device: Annotated[
+        str, typer.Option(metavar="D", help="Device; see `hwnas devices`.", autocompletion=complete.devices)
+    ],
+    space: Annotated[
+        str, typer.Option(metavar="S", help="Search space; see `hwnas spaces`.", autocompletion=complete.spaces)
+    ],
     samples: Annotated[int, typer.Option(metavar="N", min=1, help="Number of networks to measure.")],
     host: Host = None,
     out: Annotated[
@@ -26,7 +31,12 @@ def measure(
     task: TaskName = "digits",
     data: Data = None,
     precision: Annotated[
-        list[str] | None, typer.Option(metavar="P", help="Precision; repeat it; all of the device, if not given.")
+        list[str] | None,
+        typer.Option(
+            metavar="P",
+            help="Precision; repeat it; all of the device, if not given.",
+            autocompletion=complete.precisions,
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads of a model.")] = 1,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="Time for each network.")] = 1.5,

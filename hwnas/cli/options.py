@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli import complete
+
 if TYPE_CHECKING:
     from hwnas.core.front import Front
 
@@ -17,12 +19,27 @@ __all__ = [
 ]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print plain JSON and nothing else.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, as `hwnas search` named it.")]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="Run folder, as `hwnas search` named it.", autocompletion=complete.runs),
+]
 FrontDevice = Annotated[
-    str | None, typer.Option("--device", metavar="D", help="Device of the front; the first one, if not given.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="D",
+        help="Device of the front; the first one, if not given.",
+        autocompletion=complete.front_devices,
+    ),
 ]
 EachFront = Annotated[
-    str | None, typer.Option("--device", metavar="D", help="One device of the front; all, if not given.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="D",
+        help="One device of the front; all, if not given.",
+        autocompletion=complete.front_devices,
+    ),
 ]
 Host = Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="Where ssh finds it, or adb:SERIAL.")]
 MaxLatency = Annotated[float | None, typer.Option(metavar="MS", help="Limit of the latency in ms.")]
@@ -32,12 +49,20 @@ MaxEnergy = Annotated[
 MaxSize = Annotated[float | None, typer.Option(metavar="MB", help="Limit of the file's size in MB.")]
 MinAccuracy = Annotated[float | None, typer.Option(metavar="A", help="Least accuracy, from 0 to 1.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="K", min=0, help="Seed of every random choice.")]
-TaskName = Annotated[str, typer.Option("--task", metavar="T", help="Task; see `hwnas tasks`.")]
+TaskName = Annotated[
+    str, typer.Option("--task", metavar="T", help="Task; see `hwnas tasks`.", autocompletion=complete.tasks)
+]
 Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder or file with the task's data.")]
 
 # Of the commands that search.
 Targets = Annotated[
-    list[str], typer.Option("--device", metavar="D", help="Target; repeat it for several: a front for each.")
+    list[str],
+    typer.Option(
+        "--device",
+        metavar="D",
+        help="Target; repeat it for several: a front for each.",
+        autocompletion=complete.devices,
+    ),
 ]
 Trials = Annotated[int | None, typer.Option("--trials", metavar="N", min=1, help="Number of candidates to evaluate.")]
 TimeLimit = Annotated[str | None, typer.Option("--time", metavar="10m", help="Time for the whole job: 30s, 10m, 2h.")]
@@ -63,7 +88,10 @@ MemoryBudget = Annotated[
 Precisions = Annotated[
     list[str] | None,
     typer.Option(
-        "--precision", metavar="P", help="Precision to search; repeat it; all that the devices share, if not given."
+        "--precision",
+        metavar="P",
+        help="Precision to search; repeat it; all that the devices share, if not given.",
+        autocompletion=complete.precisions,
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; a new one in runs/, if not given.")]

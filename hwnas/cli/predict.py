@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.cli import complete
 from hwnas.cli.options import AsJson, Data, TaskName, read_shape
 from hwnas.cli.output import print_json, print_table
 
@@ -21,16 +22,25 @@ _USAGE = "give MODEL.onnx, or --space S and --architectures FILE"
 
 
 def predict(
-    device: Annotated[str, typer.Option(metavar="D", help="Device; see `hwnas devices`.")],
+    device: Annotated[
+        str, typer.Option(metavar="D", help="Device; see `hwnas devices`.", autocompletion=complete.devices)
+    ],
     model: Annotated[Path | None, typer.Argument(metavar="[MODEL.onnx]", help="Any ONNX file.")] = None,
-    space: Annotated[str | None, typer.Option(metavar="S", help="Search space of the architectures.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="S", help="Search space of the architectures.", autocompletion=complete.spaces),
+    ] = None,
     architectures: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="JSON Lines, or .csv or .parquet with one column a choice."),
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(metavar="P", help="If not given: the model's own; of architectures the device's first."),
+        typer.Option(
+            metavar="P",
+            help="If not given: the model's own; of architectures the device's first.",
+            autocompletion=complete.precisions,
+        ),
     ] = None,
     input_shape: Annotated[
         list[str] | None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli import complete
 from hwnas.cli.options import (
     AnyDomain,
     Data,
@@ -31,7 +32,12 @@ Option = typer.Option
 def search(
     device: Targets,
     space: Annotated[
-        str | None, Option(metavar="S", help="Search space; else what the (first) device knows best or suits the task.")
+        str | None,
+        Option(
+            metavar="S",
+            help="Search space; else what the (first) device knows best or suits the task.",
+            autocompletion=complete.spaces,
+        ),
     ] = None,
     task: TaskName = "digits",
     data: Data = None,
@@ -58,7 +64,11 @@ def search(
     ] = None,
     sampler: Annotated[
         str,
-        Option(metavar="S", help="What proposes candidates: hypervolume, or of Optuna tpe, nsga2, nsga3, gp, random."),
+        Option(
+            metavar="S",
+            help="What proposes candidates: hypervolume, or of Optuna tpe, nsga2, nsga3, gp, random.",
+            autocompletion=complete.samplers,
+        ),
     ] = "hypervolume",
     allow_out_of_domain: AnyDomain = False,
     resume: Resume = False,

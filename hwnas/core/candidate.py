@@ -14,7 +14,12 @@ __all__ = ["Candidate"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a search proposes: an architecture and its compression plan."""
+    """What a search proposes.
+
+    Attributes:
+        architecture: which network of the space.
+        compression: its precision, and what is cut of each stage; fp32 and nothing, if not given.
+    """
 
     architecture: Architecture
     compression: CompressionPlan = field(default_factory=CompressionPlan)

@@ -8,7 +8,7 @@ from pathlib import Path
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.search.config import SearchConfig, names_of, path_of
-from hwnas.search.events import Listener
+from hwnas.search.events import Listener, shown
 from hwnas.search.result import SearchResult
 from hwnas.search.run import run_search
 from hwnas.search.worker import run_worker
@@ -65,7 +65,7 @@ def search(
         n_front: models to finish and export.
         sampler: "hypervolume", "tpe", "nsga2", "nsga3", "gp" or "random".
         allow_out_of_domain: search networks that the predictor never saw the like of, too.
-        listener: is told of each step; None: silence.
+        listener: is told of each step; None: bars in a notebook, silence elsewhere.
     Returns:
         The front, its report and its files.
     Raises:
@@ -94,7 +94,7 @@ def search(
     )
     return run_search(
         config,
-        listener,
+        shown(listener),
         space=space if isinstance(space, SearchSpace) else None,
         task=task if isinstance(task, Task) else None,
     )
@@ -117,8 +117,8 @@ def worker(
         data: the task's folder or file on this machine; None: as in the folder.
         space: the search's, if it is one of your own.
         task: likewise.
-        listener: is told of each step; None: silence.
+        listener: is told of each step; None: bars in a notebook, silence elsewhere.
     Raises:
         HwnasError: the search is not shared, or this machine has another version, other data or another space.
     """
-    return run_worker(Path(run), listener, storage=storage, data=path_of(data), space=space, task=task)
+    return run_worker(Path(run), shown(listener), storage=storage, data=path_of(data), space=space, task=task)

@@ -26,7 +26,7 @@ from hwnas.errors import ConfigError
 from hwnas.plugins import load_plugin
 from hwnas.search.config import SearchConfig, names_of, path_of
 from hwnas.search.effort import EVALUATE_MACS
-from hwnas.search.events import Listener, Silent
+from hwnas.search.events import Listener, shown
 from hwnas.search.result import SearchResult
 from hwnas.search.run import label_of, run_search
 from hwnas.search.runfolder import RunFolder
@@ -91,13 +91,13 @@ def compress(
         n_front: models to finish and export.
         sampler: as for `hwnas.search`.
         allow_out_of_domain: search networks that the predictor never saw the like of, too.
-        listener: is told of each step; None: silence.
+        listener: is told of each step; None: bars in a notebook, silence elsewhere.
     Returns:
         The front, its report and its files; `result.original` is the network itself, exported and measured like them.
     Raises:
         HwnasError: whatever is wrong with the network, its weights, the settings, the data or the device, in one line.
     """
-    since_s, listener = time.monotonic(), listener or Silent()
+    since_s, listener = time.monotonic(), shown(listener)
     name, build = _named(network)
     config = SearchConfig(
         devices=names_of(device),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Listener", "Silent"]
+__all__ = ["Listener", "Silent", "shown"]
 
 
 class Listener(Protocol):
@@ -37,3 +37,10 @@ class Silent:
 
     def done(self) -> None:
         """See Listener."""
+
+
+def shown(listener: Listener | None) -> Listener:
+    """The listener that was given; without one, bars in a notebook and silence elsewhere."""
+    from hwnas.viz.progress import notebook_listener
+
+    return listener or notebook_listener() or Silent()

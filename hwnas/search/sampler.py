@@ -49,8 +49,8 @@ class HypervolumeSampler(BaseSampler):
             loss of five times the best one. What lies beyond it is not searched.
         seed: a proposal depends on it and on the finished trials, and on nothing else.
         startup: trials before anything is learned; they are spread over the space.
-        drawn, changed: candidates that are looked at for each proposal: drawn from the space, and changed members of
-            the front.
+        drawn: candidates from all over the space that are looked at for each proposal.
+        changed: the same, of changed members of the front.
     Source: Emmerich, Giannakoglou, Naujoks, Single- and multiobjective evolutionary optimization assisted by Gaussian
         random field metamodels, 2006 (expected hypervolume improvement).
     """

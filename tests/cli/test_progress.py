@@ -1,83 +1,8 @@
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-
 import pytest
-from rich.console import Console
-from rich.progress import Progress
 
-from hwnas.cli.progress import BarListener, LineListener, describe, progress_listener, step_progress
-
-
-class Clock:
-    """Seconds that pass only when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def test_figures_are_readable() -> None:
-    info = {"front": 12, "hypervolume": 0.43127, "loss": None, "accuracy": 0.9214}
-    assert describe(info) == "front 12, hypervolume 0.431, accuracy 92.1 %"
-    assert describe({}) == ""
-
-
-def test_lines_say_what_started_and_what_was_reached() -> None:
-    lines: list[str] = []
-    clock = Clock()
-    listener = LineListener(lines.append, clock)
-    listener.phase("search", 300)
-    for _ in range(3):
-        listener.advance(100, front=7)
-        clock.now_s += 4
-    listener.note("took a break")
-    listener.done()
-    listener.done()
-    assert lines == ["search (300 steps)", "took a break", "  done 300/300 in 12 s: front 7"]
-
-
-def test_lines_come_at_most_every_half_minute() -> None:
-    lines: list[str] = []
-    clock = Clock()
-    listener = LineListener(lines.append, clock)
-    listener.phase("search", None)
-    for _ in range(60):
-        clock.now_s += 1
-        listener.advance()
-    assert lines == ["search", "  ... 30 in 30 s", "  ... 60 in 60 s"]
-
-
-def test_a_new_phase_ends_the_one_before() -> None:
-    lines: list[str] = []
-    listener = LineListener(lines.append, Clock())
-    listener.phase("train", 2)
-    listener.phase("search", 3)
-    listener.done()
-    assert lines == ["train (2 steps)", "  done 0/2 in 0 s", "search (3 steps)", "  done 0/3 in 0 s"]
-
-
-@pytest.fixture
-def progress() -> Iterator[Progress]:
-    with Progress("{task.description}", console=Console(file=io.StringIO(), force_terminal=True)) as made:
-        yield made
-
-
-def test_bars_follow_the_phases(progress: Progress) -> None:
-    listener = BarListener(progress)
-    listener.phase("train [bold]", 10)
-    listener.advance(3, loss=0.5)
-    assert (progress.tasks[0].completed, progress.tasks[0].fields["figures"]) == (3, "loss 0.5")
-    listener.phase("search", None)
-    assert progress.tasks[0].finished
-    listener.note("hello")
-    listener.done()
-    listener.done()
-    assert [task.description for task in progress.tasks] == ["train [bold]", "search"]
-    assert all(task.finished for task in progress.tasks)
+from hwnas.cli.progress import progress_listener, step_progress
 
 
 def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WRITTEN = ("reference_runtime",)  # modules that a page writes and another block imports
 GROUP = typer.main.get_command(app)
 
 
@@ -80,7 +81,7 @@ def test_a_command_parses(page: str, line: str) -> None:
         given = context.params
     devices = given.get("device") or []
     for device in [devices] if isinstance(devices, str) else devices:
-        if device == "my-pi":  # the board that the pages add
+        if device in ("my-pi", "my-board"):  # devices that the pages add
             continue
         check_precisions(find_device(device), given.get("precision") if name == "search" else None)
     for kind in ("space", "task"):
@@ -121,7 +122,7 @@ def test_the_two_commands_of_a_fresh_machine() -> None:
 @pytest.mark.parametrize(("page", "text"), blocks("python"), ids=lambda value: str(value)[:20])
 def test_a_python_block_compiles_and_imports_what_is_there(page: str, text: str) -> None:
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and node.module not in WRITTEN:
             module = importlib.import_module(str(node.module))
             assert all(hasattr(module, alias.name) for alias in node.names)
 

@@ -7,11 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from hwnas.core.task import TaskShape
 from hwnas.store import read_front
 
 ROOT = Path(__file__).parents[2]
@@ -85,3 +88,15 @@ def test_the_sampler_of_the_documentation_runs_in_a_study_of_ones_own() -> None:
     names: dict[str, object] = {}
     exec("\n".join(code), names)
     assert len(names["study"].trials) == 30  # type: ignore[attr-defined]
+
+
+def test_the_spaces_of_the_documentation_build_networks() -> None:
+    page = (ROOT / "docs/spaces.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec("\n".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)), names)
+    task = TaskShape((1, 16, 16), n_outputs=3)
+    for name, labels in (("SPACE", {"kernel", "width"}), ("TWO_STAGES", {"early.depth", "late.width", "head.width"})):
+        space = names[name].for_task(task)
+        assert labels <= {choice.label for choice in space.choices}
+        for architecture in (space.smallest(), space.largest(), space.sample(np.random.default_rng(0))):
+            assert space.build(architecture, task).eval()(torch.zeros(2, 1, 16, 16)).shape == (2, 3)
