@@ -13,6 +13,7 @@ from hwnas.core.pareto import is_non_dominated
 from hwnas.core.task import TaskShape
 from hwnas.devices.resolve import find_device, measure_of
 from hwnas.errors import HwnasError, RunFolderError, SchemaError
+from hwnas.latency.run_networks import RunNetworks
 from hwnas.store import inside, read_json
 from hwnas.viz.commands import export_command, verify_command
 from hwnas.viz.course import Trial, course, searched
@@ -45,7 +46,8 @@ def page_data(
         live: whether the page asks its server for what is new.
     """
     kept, n_left_out = _shown(front)
-    networks = Networks(run_dir, front)
+    known = RunNetworks(run_dir, front)
+    networks = Networks(known)
     rows = {device: front_rows(kept, device) for device in front.devices}
     return {
         "task": front.task,
