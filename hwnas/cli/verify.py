@@ -84,12 +84,14 @@ def _show(found: Explanation) -> None:
     from hwnas.viz.text import ms, percent
 
     profile = found.profile
-    total = profile.sum_ms or 1.0
     print_table(
         f"{found.id} on {found.device}: {found.runtime}, {found.precision}, {found.threads} threads, measured",
-        ("at>", "kind", "operation", "output", "measured ms>", "share>", "name"),
+        ("at>", "kind", "operation", "output", "profiled ms>", "less profiler>", "share>", "name"),
         (
-            (at, op.kind, op.operator, _shape(op.output), _ms(op.ms), percent(op.ms / total, 1), op.name)
+            (
+                *(at, op.kind, op.operator, _shape(op.output), _ms(op.ms), _ms(profile.net_ms(op))),
+                *(percent(profile.net_ms(op) / profile.plain_ms, 1), op.name),
+            )
             for at, op in enumerate(profile.operations)
         ),
     )
@@ -109,14 +111,16 @@ def _show(found: Explanation) -> None:
         ),
     )
     typer.echo(
-        f"the operations add up to {ms(profile.sum_ms)} ms; the plain call takes {ms(profile.plain_ms)} ms measured, "
-        f"{ms(found.predicted_ms)} predicted"
+        f"the plain call takes {ms(profile.plain_ms)} ms measured, {ms(found.predicted_ms)} predicted; profiled, the "
+        f"operations add up to {ms(profile.sum_ms)} ms"
     )
+    if profile.profiler_ms:
+        typer.echo(
+            f"so the profiler itself costs {_ms(profile.profiler_ms)} ms or more in each operation, which is taken off"
+        )
     typer.echo(
-        f"each is the mean of the fastest quarter of {profile.calls} calls; the profiler itself costs time, and counts "
-        "whole microseconds: shares are right, sums are near"
+        f"each is the mean of the fastest quarter of {profile.calls} calls; whole network: what belongs to no operation"
     )
-    typer.echo('"whole network": what lies between operations; below 0, the profiler costs more than that')
     if found.why_unpredicted:
         typer.echo(f"nothing predicted by kind: {found.why_unpredicted}")
     for note in found.notes:

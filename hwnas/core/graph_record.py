@@ -31,6 +31,10 @@ class GraphRecord:
     precisions: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
 
+    def ignored(self, precision: str) -> int:
+        """How many of those that compute run in fp32, though the file is of a smaller precision; 0 if not known."""
+        return 0 if precision == "fp32" else (self.precisions or {}).get("fp32", 0)
+
     def held_against(self, precision: str, *, kept: bool = False) -> GraphRecord:
         """With a note, if convolutions or matrix products of a smaller precision run in fp32 after all.
 
@@ -38,8 +42,8 @@ class GraphRecord:
             precision: of the file.
             kept: whether some of its modules stay in fp32 on purpose.
         """
-        in_fp32 = (self.precisions or {}).get("fp32", 0)
-        if precision == "fp32" or self.precisions is None or not in_fp32:
+        in_fp32 = self.ignored(precision)
+        if not in_fp32 or self.precisions is None:
             return self
         total = sum(self.precisions.values())
         of = f"all {total}" if in_fp32 == total else f"{in_fp32} of {total}"

@@ -40,7 +40,8 @@ class KindTime:
         kind: one of `KINDS`; "network": what belongs to no operation, which for the measured side is what the plain
             call takes beyond its operations.
         n_measured, n_predicted: operations of that kind on either side; fused ones are one with the first of them.
-        measured_ms, predicted_ms: predicted is None where the run's predictor or network is not known.
+        measured_ms, predicted_ms: measured less the profiler's own cost; predicted is None where the run's predictor or
+            network is not known.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class Explanation:
             "calls": profile.calls,
             "plain_ms": profile.plain_ms,
             "sum_ms": profile.sum_ms,
+            "profiler_ms_per_operation": profile.profiler_ms,
             "predicted_ms": self.predicted_ms,
             "operations": [
                 {
@@ -90,8 +92,9 @@ class Explanation:
                     "operator": op.operator,
                     "name": op.name,
                     "output": None if op.output is None else list(op.output),
-                    "ms": op.ms,
-                    "share": op.ms / profile.sum_ms if profile.sum_ms else None,
+                    "profiled_ms": op.ms,
+                    "ms": profile.net_ms(op),
+                    "share": profile.net_ms(op) / profile.plain_ms,
                 }
                 for op in profile.operations
             ],
@@ -171,7 +174,7 @@ def _side_by_side(
         why = f"the run folder has no predictor {model.latency[device].predictor}"
     seen: dict[str, list[float]] = {}
     for op in profile.operations:
-        seen.setdefault(op.kind, []).append(op.ms)
+        seen.setdefault(op.kind, []).append(profile.net_ms(op))
     promised: dict[str, list[float]] = {}
     network_ms = None
     if predictor is not None and not isinstance(network, str):
@@ -191,7 +194,8 @@ def _side_by_side(
         for kind in KINDS
         if kind in seen or kind in promised
     ]
-    rest = KindTime("network", 0, None if why else 0, profile.plain_ms - profile.sum_ms, network_ms)
+    rest_ms = profile.plain_ms - sum(row.measured_ms for row in rows)
+    rest = KindTime("network", 0, None if why else 0, rest_ms, network_ms)
     return (*rows, rest), why
 
 

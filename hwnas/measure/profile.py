@@ -15,9 +15,8 @@ from hwnas.errors import MeasurementError
 
 __all__ = ["OperationTime", "Profile", "profile_file"]
 
-ROUNDS = 4  # plain and profiled calls take turns, so that both see the machine at its best
 WARMUP = 20
-MIN_CALLS, MAX_CALLS = 10, 200  # of a round
+MIN_CALLS, MAX_CALLS = 20, 1000
 PROBE_CALLS = 10
 
 
@@ -53,8 +52,20 @@ class Profile:
 
     @property
     def sum_ms(self) -> float:
-        """Of all operations. Above `plain_ms` where profiling costs more than what lies between operations."""
+        """Of all operations, as the profiler reads them."""
         return sum(op.ms for op in self.operations)
+
+    @property
+    def profiler_ms(self) -> float:
+        """What the profiler itself costs in each operation, at least: together they cannot take longer than the call.
+
+        0 where nothing shows that it costs anything. In small networks it is most of what a profiler reads.
+        """
+        return max(0.0, (self.sum_ms - self.plain_ms) / len(self.operations))
+
+    def net_ms(self, op: OperationTime) -> float:
+        """Of one operation, less what the profiler costs."""
+        return max(0.0, op.ms - self.profiler_ms)
 
 
 def profile_file(
@@ -66,13 +77,15 @@ def profile_file(
     seconds: float = 2.0,
     clock_ns: Callable[[], int] = time.perf_counter_ns,
 ) -> Profile:
-    """Time a file plainly and by its runtime's profiler, in turns.
+    """Time a file plainly, by its runtime's profiler, and plainly again, so that both see the machine at its best.
+
+    The profiler works once: loaded anew, a runtime may give operations other names, and another order.
 
     Args:
         inputs: `1 x input_shape`.
         seconds: about what it may take.
     Raises:
-        MeasurementError: the runtime has no profiler, or its operations differ from round to round.
+        MeasurementError: the runtime has no profiler, or it names no operation.
         RuntimeExportError: the file cannot be loaded or run.
     """
     if not isinstance(runtime, Profiler):
@@ -83,13 +96,13 @@ def profile_file(
     session = runtime.load(path, threads=threads)
     _plain(session, inputs, WARMUP, clock_ns)
     call_ms = float(np.median(_plain(session, inputs, PROBE_CALLS, clock_ns)))
-    calls = int(np.clip(seconds * 1000 / (2 * ROUNDS * max(call_ms, 1e-3)), MIN_CALLS, MAX_CALLS))
-    plain: list[float] = []
-    rounds: list[list[TimedOperation]] = []
-    for _ in range(ROUNDS):
-        plain += _plain(session, inputs, calls, clock_ns)
-        rounds.append(runtime.profile(path, inputs, threads=threads, calls=calls, warmup=WARMUP))
-    return Profile(_joined(rounds), _fast_mean(plain), ROUNDS * calls)
+    calls = int(np.clip(seconds * 1000 / (2 * max(call_ms, 1e-3)), MIN_CALLS, MAX_CALLS))
+    plain = _plain(session, inputs, calls // 2, clock_ns)
+    timed = runtime.profile(path, inputs, threads=threads, calls=calls, warmup=WARMUP)
+    plain += _plain(session, inputs, calls // 2, clock_ns)
+    if not timed:
+        raise MeasurementError(f"the profiler of runtime {runtime.name!r} names no operation of {path}")
+    return Profile(_averaged(timed), _fast_mean(plain), calls)
 
 
 def _plain(session: Session, inputs: InputArray, calls: int, clock_ns: Callable[[], int]) -> list[float]:
@@ -105,14 +118,10 @@ def _fast_mean(values: Sequence[float]) -> float:
     return float(np.mean([values[place] for place in fast_calls(values)]))
 
 
-def _joined(rounds: Sequence[Sequence[TimedOperation]]) -> tuple[OperationTime, ...]:
-    """Each operation over the calls of all rounds that were fastest as a whole: its parts then add up to a call."""
-    first = rounds[0]
-    names = [(op.operator, op.name) for op in first]
-    if not first or any([(op.operator, op.name) for op in other] != names for other in rounds[1:]):
-        raise MeasurementError("the profiler names other operations in each round; nothing can be said of them")
-    samples = np.array([[ms for other in rounds for ms in other[place].samples_ms] for place in range(len(first))])
+def _averaged(timed: Sequence[TimedOperation]) -> tuple[OperationTime, ...]:
+    """Each operation over the calls that were fastest as a whole: its parts then add up to a call."""
+    samples = np.array([op.samples_ms for op in timed])
     means = samples[:, fast_calls(samples.sum(axis=0).tolist())].mean(axis=1)
     return tuple(
-        OperationTime(op.kind, op.operator, op.name, op.output, float(ms)) for op, ms in zip(first, means, strict=True)
+        OperationTime(op.kind, op.operator, op.name, op.output, float(ms)) for op, ms in zip(timed, means, strict=True)
     )
