@@ -14,7 +14,7 @@ import numpy as np
 from hwnas.core.graph_record import GraphRecord
 from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import InputArray, as_input
-from hwnas.errors import RuntimeExportError
+from hwnas.errors import MeasurementError, RuntimeExportError
 from hwnas.onnx_ops.kinds import KINDS, PLACES
 from hwnas.runtimes.recorded import fused_away, plain_precision
 
@@ -56,9 +56,12 @@ def graph_record(path: Path, provider: str) -> GraphRecord:
         Exception: whatever onnx and onnxruntime raise; see `attempted`.
     """
     import onnx
+    import onnxruntime
 
     written = onnx.load(str(path))
     before = Counter(node.op_type for node in written.graph.node if node.op_type not in _NO_OPERATION)
+    if provider not in onnxruntime.get_available_providers():
+        return GraphRecord(before=before, notes=(f"what {provider} makes of the file is seen where it is installed",))
     events, graph = _traced(path, provider, None, threads=1, calls=1)
     precisions = Counter(
         "int8" if _is_int8(operator) else plain_precision(_first_type(event))
@@ -77,6 +80,10 @@ def profile(
     path: Path, inputs: InputArray, *, provider: str, threads: int, calls: int, warmup: int
 ) -> list[TimedOperation]:
     """See `hwnas.core.profile.Profiler`."""
+    import onnxruntime
+
+    if provider not in onnxruntime.get_available_providers():
+        raise MeasurementError(f"{provider} is not installed here, and the CPU's times would be of something else")
     try:
         events, graph = _traced(path, provider, as_input(inputs), threads=threads, calls=warmup + calls)
     except Exception as error:

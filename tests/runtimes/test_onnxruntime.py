@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hwnas.core.runtime import ExportSpec
-from hwnas.errors import RuntimeExportError
+from hwnas.errors import MeasurementError, RuntimeExportError
 from hwnas.plugins import load_plugin
 from hwnas.runtimes.onnxruntime import INPUT_NAME, OUTPUT_NAME, OnnxRuntime, OnnxRuntimeCuda, OnnxRuntimeTensorRt
 from hwnas.testing.networks import small_network
@@ -33,6 +33,10 @@ def test_a_file_for_a_gpu_is_made_and_checked_without_one(kind: type[OnnxRuntime
     details = runtime.export(small_network(), spec_of("fp16"), path).details
     assert details["provider"] == runtime.provider
     assert details["checked_with"] in (runtime.provider, "CPUExecutionProvider")
+    if details["checked_with"] != runtime.provider:  # what the CPU makes of it is not what the GPU does
+        assert details["graph"]["after"] is None
+        with pytest.raises(MeasurementError, match="not installed here"):
+            runtime.profile(path, samples(1))
 
 
 def test_is_a_plugin() -> None:
