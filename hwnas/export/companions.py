@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hwnas.core.graph_record import GraphRecord
+from hwnas.errors import RunFolderError
 from hwnas.store import write_atomic
 
 __all__ = ["write_companions"]
@@ -131,6 +133,7 @@ def _card(manifest: Mapping[str, Any], *, with_program: bool) -> str:
         f"| channels cut | {_cut(compression.get('prune') or {})} |",
         f"| multiply-adds, parameters | {manifest.get('macs', 'not known')}, {manifest.get('params', 'not known')} |",
         f"| runtime | {_runtime(manifest.get('runtime'))} |",
+        *_graph(manifest.get("details")),
         f"| data | {_code((manifest.get('data') or {}).get('source') or manifest.get('task', 'not known'))} |",
         f"| made | {_code(manifest.get('created', 'not known'))} |",
         "",
@@ -165,6 +168,25 @@ def _accuracy(blocks: object, samples: str) -> list[str]:
 
 def _cut(prune: Mapping[str, float]) -> str:
     return ", ".join(f"{_code(stage)} {share:.0%}" for stage, share in prune.items()) or "none"
+
+
+def _graph(details: object) -> list[str]:
+    """What the runtime makes of the file, as far as it tells."""
+    try:
+        record = GraphRecord.from_json(details["graph"] if isinstance(details, Mapping) else None)
+    except (KeyError, RunFolderError):  # a run of before records were made
+        return []
+    rows = [f"| note | {_code(note)} |" for note in record.notes]
+    if record.before is not None:
+        runs = "not known" if record.after is None else sum(record.after.values())
+        rows.append(f"| operations in the file, operations that run | {sum(record.before.values())}, {runs} |")
+    if record.fused:
+        merged = ", ".join(f"{_code(words)} {n} times" for words, n in record.fused.items())
+        rows.append(f"| fused or folded | {merged} |")
+    if record.precisions:
+        parts = ", ".join(f"{n} in {_code(precision)}" for precision, n in record.precisions.items())
+        rows.append(f"| convolutions, linear layers, matrix products | {parts} |")
+    return rows
 
 
 def _runtime(runtime: Mapping[str, Any] | None) -> str:

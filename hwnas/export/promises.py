@@ -18,7 +18,7 @@ from hwnas.measure.board import reached
 from hwnas.measure.session import MeasureItem, measure_files
 from hwnas.store import inside, read_front, read_json
 
-__all__ = ["Check", "verify_run"]
+__all__ = ["Check", "measure_item", "promised_threads", "verify_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,12 @@ def verify_run(
     checks = {model.id: _check_files(run_dir, model) for model in front.models}
     sound = [model for model in front.models if checks[model.id].kept]
     if device.can_be_measured and sound:
-        items = [_item(run_dir, model, device.runtime) for model in sound]
+        items = [measure_item(run_dir, model, device.runtime) for model in sound]
         seen = measure_files(
             items,
             device=device.name,
             runtime=device.runtime,
-            threads=_threads(sound[0], device.name),
+            threads=promised_threads(sound[0], device.name),
             seconds_per_model=seconds_per_model,
             on_progress=on_progress,
             start=reached(device),
@@ -95,7 +95,12 @@ def _check_files(run_dir: Path, model: FrontModel) -> Check:
     return Check(model.id, True, "the files have their promised content; latency was not measured")
 
 
-def _item(run_dir: Path, model: FrontModel, runtime: str) -> MeasureItem:
+def measure_item(run_dir: Path, model: FrontModel, runtime: str) -> MeasureItem:
+    """The file of a model that a runtime takes, as it is measured.
+
+    Raises:
+        RunFolderError: the manifest is missing or damaged.
+    """
     manifest = read_json(run_dir / "models" / model.id / MANIFEST, schema=SCHEMA)
     try:
         facts = facts_for(manifest, runtime)
@@ -110,8 +115,8 @@ def _item(run_dir: Path, model: FrontModel, runtime: str) -> MeasureItem:
     return MeasureItem(model.candidate, inside(run_dir, artifact.path), model.compression.precision, shape, n_ids)
 
 
-def _threads(model: FrontModel, device: str) -> int:
-    # The promise holds for the number of threads that it was made with.
+def promised_threads(model: FrontModel, device: str) -> int:
+    """The promise holds for the number of threads that it was made with."""
     measured = model.latency[device].measured
     return 1 if measured is None or measured.threads is None else measured.threads
 

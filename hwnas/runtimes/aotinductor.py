@@ -16,7 +16,9 @@ import numpy as np
 
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.runtimes import torch_graph
 from hwnas.runtimes.exporting import export_checked, first_line
+from hwnas.runtimes.recorded import attempted
 from hwnas.runtimes.torch_export import as_precision
 
 __all__ = ["AotInductor", "AotInductorSession"]
@@ -109,4 +111,5 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
         aoti_compile_and_package(program, package_path=str(done))
     with zipfile.ZipFile(done, "a") as archive:
         archive.writestr(f"{done.stem}/extra/{_METADATA}", json.dumps(dict(spec.metadata)))
-    return {"compiled_for": torch.backends.cpu.get_cpu_capability(), "samples_a_call": 1}
+    graph = attempted(lambda: torch_graph.graph_record(program, compiled=True))
+    return {"compiled_for": torch.backends.cpu.get_cpu_capability(), "samples_a_call": 1, "graph": graph}

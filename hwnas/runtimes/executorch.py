@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.runtimes import executorch_graph
 from hwnas.runtimes.exporting import export_checked, first_line, installed_version, kept_in_fp32, no_native_stderr
+from hwnas.runtimes.recorded import attempted
 
 __all__ = ["ExecuTorch", "ExecuTorchSession"]
 
@@ -112,6 +115,13 @@ class ExecuTorch:
         """
         return ExecuTorchSession(path, threads=threads)
 
+    def profile(
+        self, path: Path, inputs: InputArray, *, threads: int = 1, calls: int = 50, warmup: int = 10
+    ) -> list[TimedOperation]:
+        """See `Profiler`: by ETDump, in which XNNPACK counts whole microseconds."""
+        given = {"threads": threads, "calls": calls, "warmup": warmup}
+        return executorch_graph.profile(path, _load_libraries(), inputs, **given)
+
 
 def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
     import torch
@@ -129,13 +139,16 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
             "reduce_range": False,  # XNNPACK's sums do not saturate
             "calibration": {"method": "min-max", "samples": len(spec.calibration)},
         }
+    before = Counter(_name(node.target) for node in program.graph.nodes if node.op == "call_function")
     with no_native_stderr():
         edge = parts.lower(program, partitioner=[parts.partitioner()])
         nodes = [node for node in edge.exported_program().graph.nodes if node.op == "call_function"]
         lowered = edge.to_executorch()
     done.write_bytes(lowered.buffer)
     names = Counter(_name(node.target) for node in nodes if "getitem" not in str(node.target))
-    return details | {"delegates": names.pop("executorch_call_delegate", 0), "portable": dict(sorted(names.items()))}
+    graph = attempted(lambda: executorch_graph.graph_record(done, parts, before, example[0].numpy()))
+    # The parts that XNNPACK takes whole; the graph says what is in them.
+    return details | {"delegates": names["executorch_call_delegate"], "graph": graph}
 
 
 def _quantize(parts: SimpleNamespace, module: Any, samples: InputArray, kept: tuple[str, ...]) -> Any:

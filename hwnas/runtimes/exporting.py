@@ -19,6 +19,7 @@ from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime, S
 from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph
 from hwnas.runtimes.cpu_flags import needs_reduced_range
+from hwnas.runtimes.recorded import finished
 from hwnas.store import sha256_of, write_atomic
 
 __all__ = [
@@ -44,7 +45,8 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
     Args:
         runtime: loads what was written.
         model: a `torch.nn.Module` on the CPU, in eval mode.
-        convert: (empty folder, file to write) -> details of what was done.
+        convert: (empty folder, file to write) -> details of what was done; "graph" is a `GraphRecord`, where the
+            runtime tells what it makes of the file.
     Raises:
         RuntimeExportError: a precision that is not offered, int8 without calibration samples, a model that cannot be
             exported, or an answer that is not finite or (fp32) not torch's.
@@ -62,6 +64,7 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
             f"{MAX_FP32_PARITY:g}. Look for an operation that the exporter translates wrongly"
         )
     write_atomic(path, data)
+    details["graph"] = finished(details.get("graph"), model, spec.precision, kept=bool(kept_in_fp32(model)))
     batch, shape = details.pop("samples_a_call", "batch"), list(spec.input_shape)
     layout: dict[str, str] = {}
     if details.pop("channels_last", False) and len(shape) == 3:
@@ -125,7 +128,7 @@ def convert_by_onnx(model: Any, folder: Path, done: Path, spec: ExportSpec, quan
     fp32 = folder / "fp32.onnx"
     export_onnx(model, spec.input_shape, fp32, dtype=spec.dtype)
     kept = kept_in_fp32(model)
-    details: dict[str, Any] = {"nodes_fp32": onnx_graph.describe(fp32)["nodes"]}
+    details: dict[str, Any] = {}
     if kept and spec.precision != "fp32":
         details["kept_in_fp32"] = list(kept)
     if spec.precision == "int8" and spec.calibration is not None:

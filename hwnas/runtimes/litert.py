@@ -10,16 +10,18 @@ import contextlib
 import io
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hwnas.core.graph_record import GraphRecord
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.runtimes import litert_graph
 from hwnas.runtimes.exporting import export_checked, first_line, installed_version, kept_in_fp32, no_native_stderr
+from hwnas.runtimes.recorded import attempted
 
 __all__ = ["LiteRt", "LiteRtSession", "channels_last"]
 
@@ -63,10 +65,9 @@ class LiteRtSession:
             raise RuntimeExportError(f"litert cannot load {path}: {first_line(error)}; export it again") from error
         self._path = path
 
-    def operations(self) -> dict[str, int]:
-        """Operations of the file by kind; each "DELEGATE" is a part that XNNPACK runs as a whole."""
-        counts = Counter(str(op["op_name"]) for op in self._interpreter._get_ops_details())
-        return dict(sorted(counts.items()))
+    def graph_record(self) -> GraphRecord:
+        """What the file holds, and what XNNPACK takes of it."""
+        return litert_graph.graph_record(self._path, self._interpreter)
 
     def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` (channels first) -> `n x n_outputs` logits, image by image.
@@ -133,8 +134,7 @@ class LiteRt:
                     details |= {"calibration": {"method": "moving min-max", "samples": len(samples)}}
         if spec.n_ids is not None:
             details["dtype"] = "int32"
-        operations = self.load(done).operations()
-        return details | {"delegates": operations.pop("DELEGATE", 0), "operations": operations}
+        return details | {"graph": attempted(self.load(done).graph_record)}
 
 
 def channels_last(images: InputArray) -> InputArray:

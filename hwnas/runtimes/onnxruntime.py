@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes import onnx_graph
+from hwnas.runtimes import onnx_graph, onnxruntime_graph
 from hwnas.runtimes.exporting import INPUT_NAME, OUTPUT_NAME, convert_by_onnx, export_checked, first_line
+from hwnas.runtimes.recorded import attempted
 
 __all__ = ["INPUT_NAME", "OUTPUT_NAME", "OnnxRuntime", "OnnxRuntimeCuda", "OnnxRuntimeTensorRt", "OnnxSession"]
 
@@ -107,9 +109,17 @@ class OnnxRuntime:
         """
         return OnnxSession(path, threads=threads, provider=self.provider)
 
+    def profile(
+        self, path: Path, inputs: InputArray, *, threads: int = 1, calls: int = 50, warmup: int = 10
+    ) -> list[TimedOperation]:
+        """See `Profiler`: by onnxruntime's trace, which counts whole microseconds."""
+        given = {"threads": threads, "calls": calls, "warmup": warmup}
+        return onnxruntime_graph.profile(path, inputs, provider=self.provider, **given)
+
     def _convert(self, model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
         details = convert_by_onnx(model, folder, done, spec, _quantize)
-        return details | {"provider": self.provider, "checked_with": self.load(done).provider}
+        graph = attempted(lambda: onnxruntime_graph.graph_record(done, self.provider))
+        return details | {"provider": self.provider, "checked_with": self.load(done).provider, "graph": graph}
 
 
 class OnnxRuntimeCuda(OnnxRuntime):

@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.core.graph_record import GraphRecord
+from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
-from hwnas.runtimes import onnx_graph
+from hwnas.runtimes import onnx_graph, openvino_graph
 from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx, export_checked, first_line
+from hwnas.runtimes.recorded import attempted
 
 __all__ = ["SETTINGS", "OpenVino", "OpenVinoSession"]
 
@@ -60,14 +63,9 @@ class OpenVinoSession:
             raise RuntimeExportError(f"openvino cannot load {path}: {first_line(error)}; export it again") from error
         self._path = path
 
-    def executed(self) -> dict[str, int]:
-        """Operations that really run, by kind and type, as "Convolution u8": number."""
-        counts: dict[str, int] = {}
-        for op in self._compiled.get_runtime_model().get_ordered_ops():
-            info = op.get_rt_info()
-            name = f"{info['layerType'].astype(str)} {info['runtimePrecision'].astype(str)}"
-            counts[name] = counts.get(name, 0) + 1
-        return dict(sorted(counts.items()))
+    def graph_record(self) -> GraphRecord:
+        """What the file holds, and what really runs."""
+        return openvino_graph.graph_record(self._path, self._compiled)
 
     def run(self, inputs: InputArray) -> FloatArray:
         """`n x input_shape` -> `n x n_outputs` logits.
@@ -111,9 +109,16 @@ class OpenVino:
         """
         return OpenVinoSession(path, threads=threads)
 
+    def profile(
+        self, path: Path, inputs: InputArray, *, threads: int = 1, calls: int = 50, warmup: int = 10
+    ) -> list[TimedOperation]:
+        """See `Profiler`: by OpenVINO's performance counters, which count whole microseconds."""
+        settings = SETTINGS | {"INFERENCE_NUM_THREADS": threads}
+        return openvino_graph.profile(path, inputs, settings=settings, calls=calls, warmup=warmup)
+
     def _convert(self, model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
         details = convert_by_onnx(model, folder, done, spec, _quantize)
-        return details | {"executed": self.load(done).executed(), "load_with": SETTINGS}
+        return details | {"graph": attempted(self.load(done).graph_record), "load_with": SETTINGS}
 
 
 def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:

@@ -9,22 +9,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hwnas.core.runtime import ExportSpec, InputArray
-from hwnas.runtimes import onnx_graph
-from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx
-from hwnas.runtimes.onnxruntime import OnnxRuntime
+from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray
+from hwnas.runtimes import onnx_graph, onnxruntime_graph
+from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx, export_checked
+from hwnas.runtimes.onnxruntime import OnnxRuntime, OnnxSession
+from hwnas.runtimes.recorded import attempted
 
 __all__ = ["TensorRt"]
 
 
-class TensorRt(OnnxRuntime):
+class TensorRt:
     """The engine computes as the file says: fp32, fp16 between casts, int8 between pairs of Q and DQ."""
 
     name: str = "tensorrt"
+    suffix: str = ".onnx"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+
+    def version(self) -> str:
+        """Version of ONNX Runtime, which makes and checks the files; that of TensorRT is read on the device.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        return OnnxRuntime().version()
+
+    def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
+        """See `export_checked`; int8 is static QDQ, symmetric, with weights per channel."""
+        return export_checked(self, model, spec, path, lambda folder, done: self._convert(model, folder, done, spec))
+
+    def load(self, path: Path, *, threads: int = 1) -> OnnxSession:
+        """Load a file that `export` wrote, to be run on the CPU.
+
+        Raises:
+            RuntimeExportError: the file is missing or broken.
+        """
+        return OnnxSession(path, threads=threads)
 
     def _convert(self, model: Any, folder: Path, done: Path, spec: ExportSpec) -> dict[str, Any]:
         details = convert_by_onnx(model, folder, done, spec, _quantize)
-        return details | {"engine": "built on the device", "checked_with": self.load(done).provider}
+        graph = attempted(lambda: onnxruntime_graph.graph_record(done, "TensorRT"))
+        return details | {"engine": "built on the device", "checked_with": self.load(done).provider, "graph": graph}
 
 
 def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:

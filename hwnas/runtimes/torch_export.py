@@ -10,7 +10,6 @@ import json
 import os
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import RuntimeExportError
+from hwnas.runtimes import torch_graph
 from hwnas.runtimes.exporting import export_checked, first_line, kept_in_fp32
+from hwnas.runtimes.recorded import attempted
 
 __all__ = ["Torch", "TorchCompiled", "TorchCuda", "TorchSession", "as_precision"]
 
@@ -85,7 +87,7 @@ class Torch:
 
     def export(self, model: Any, spec: ExportSpec, path: Path) -> ExportedModel:
         """See `export_checked`; at bf16 weights and activations are bf16, input and output stay float."""
-        return export_checked(self, model, spec, path, lambda folder, done: _convert(model, done, spec))
+        return export_checked(self, model, spec, path, lambda folder, done: self._convert(model, done, spec))
 
     def load(self, path: Path, *, threads: int = 1) -> TorchSession:
         """Load a file that `export` wrote.
@@ -94,6 +96,16 @@ class Torch:
             RuntimeExportError: the file is missing or broken, or holds pickled objects.
         """
         return TorchSession(path, threads=threads, compiled=self.compiled)
+
+    def _convert(self, model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
+        program = _convert(model, done, spec)
+        return {"graph": attempted(lambda: torch_graph.graph_record(program, compiled=self.compiled))}
+
+    def profile(
+        self, path: Path, inputs: InputArray, *, threads: int = 1, calls: int = 50, warmup: int = 10
+    ) -> list[TimedOperation]:
+        """See `Profiler`: by torch's profiler, of the program as it runs eagerly."""
+        return torch_graph.profile(path, self.load(path, threads=threads), inputs, calls=calls, warmup=warmup)
 
 
 class TorchCompiled(Torch):
@@ -117,7 +129,8 @@ def as_precision(model: Any, precision: str) -> Any:
     return model if precision == "fp32" else _in_16_bits(copy.deepcopy(model), precision)
 
 
-def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
+def _convert(model: Any, done: Path, spec: ExportSpec) -> Any:
+    """Write the program of a model, and give it."""
     import torch
 
     network = as_precision(model, spec.precision)
@@ -127,8 +140,7 @@ def _convert(model: Any, done: Path, spec: ExportSpec) -> dict[str, Any]:
         program = torch.export.export(network, example, dynamic_shapes=({0: torch.export.Dim("batch")},))
     program.example_inputs = None  # they would be pickled
     torch.export.save(program, str(done), extra_files={"hwnas.json": json.dumps(dict(spec.metadata))})
-    names = Counter(str(node.target) for node in program.graph.nodes if node.op == "call_function")
-    return {"operations": dict(sorted(names.items()))}
+    return program
 
 
 def _in_16_bits(network: Any, precision: str) -> Any:

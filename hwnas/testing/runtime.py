@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hwnas.core.graph_record import GraphRecord
+from hwnas.core.ops import KINDS
+from hwnas.core.profile import Profiler
 from hwnas.core.runtime import ExportSpec, FloatArray, Runtime
-from hwnas.errors import RuntimeExportError
+from hwnas.errors import MeasurementError, RuntimeExportError
 from hwnas.testing.networks import ids_network, kept_network, small_network
 
 __all__ = ["RuntimeContract"]
 
 INPUT_SHAPE, N_OUTPUTS = (3, 16, 16), 5
+N_LAYERS, COMPUTE = 6, ("conv", "pointwise", "depthwise", "grouped", "linear", "matmul")  # of `small_network`
 # Largest relative difference from torch that a runtime may show at each precision.
 KEPT_TOLERANCE = 0.03
 TOLERANCE = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1, "int8": 0.25, "int8-dynamic": 0.1, "int8-weights": 0.05}
@@ -132,3 +136,40 @@ class RuntimeContract:
         path.write_bytes(b"not a model")
         with pytest.raises(RuntimeExportError):
             runtime.load(path)
+
+    def test_says_what_becomes_of_the_graph(self, runtime: Runtime, tmp_path: Path) -> None:
+        """The record of each file can be read; what is known of it counts the network's six layers that compute."""
+        for precision in runtime.precisions:
+            path = tmp_path / f"{precision}{runtime.suffix}"
+            exported = runtime.export(small_network(input_shape=INPUT_SHAPE), spec_of(precision), path)
+            record = GraphRecord.from_json(exported.details["graph"])
+            assert not [note for note in record.notes if "is not known" in note], record.notes
+            assert record.before is None or sum(record.before.values()) >= N_LAYERS
+            assert record.after is None or sum(record.after.values()) >= 1
+            if record.precisions is not None:
+                assert sum(record.precisions.values()) == N_LAYERS
+                in_fp32 = record.precisions.get("fp32", 0)
+                assert (
+                    in_fp32 == N_LAYERS
+                    if precision == "fp32"
+                    else bool(in_fp32) == any("run in fp32" in note for note in record.notes)
+                )
+
+    def test_times_each_operation(self, runtime: Runtime, tmp_path: Path) -> None:
+        """A runtime with a profiler names every layer that computes, with a duration for each call."""
+        if not isinstance(runtime, Profiler):
+            pytest.skip("the runtime has no profiler")
+        for precision in runtime.precisions:
+            path = tmp_path / f"{precision}{runtime.suffix}"
+            runtime.export(small_network(input_shape=INPUT_SHAPE), spec_of(precision), path)
+            try:
+                found = runtime.profile(path, samples(1), calls=4, warmup=2)
+            except MeasurementError as error:
+                pytest.skip(str(error))
+            assert {op.kind for op in found} <= set(KINDS)
+            assert len([op for op in found if op.kind in COMPUTE]) == N_LAYERS, precision
+            assert {len(op.samples_ms) for op in found} == {4}
+            assert min(min(op.samples_ms) for op in found) >= 0
+            assert sum(sum(op.samples_ms) for op in found) > 0
+        with pytest.raises(RuntimeExportError):
+            runtime.profile(tmp_path / f"none{runtime.suffix}", samples(1))

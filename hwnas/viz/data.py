@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.compress.sensitivity import Sensitivity
 from hwnas.core.front import Front, FrontModel
+from hwnas.core.graph_record import GraphRecord
 from hwnas.core.pareto import is_non_dominated
 from hwnas.core.task import TaskShape
 from hwnas.devices.resolve import find_device, measure_of
 from hwnas.errors import HwnasError, RunFolderError, SchemaError
-from hwnas.store import inside, read_json
+from hwnas.latency.run_networks import RunNetworks
+from hwnas.store import inside, read_json, read_original
+from hwnas.viz.bought import Bargains
 from hwnas.viz.commands import export_command, verify_command
 from hwnas.viz.course import Trial, course, searched
 from hwnas.viz.network import Networks
@@ -45,7 +49,8 @@ def page_data(
         live: whether the page asks its server for what is new.
     """
     kept, n_left_out = _shown(front)
-    networks = Networks(run_dir, front)
+    known = RunNetworks(run_dir, front)
+    networks, bargains = Networks(known), Bargains(known, front, trials, _original(run_dir, front))
     rows = {device: front_rows(kept, device) for device in front.devices}
     return {
         "task": front.task,
@@ -57,9 +62,10 @@ def page_data(
         "left_out": n_left_out,
         "devices": [_device(kept, device, rows[device], trials, run_dir) for device in front.devices],
         "models": [
-            _model(model, run_dir, networks if number < MOST_NETWORKS else None)
+            _model(model, run_dir, bargains, networks if number < MOST_NETWORKS else None)
             for number, model in enumerate(kept.models)
         ],
+        "sensitivity": _sensitivity(run_dir),
     }
 
 
@@ -129,7 +135,33 @@ def _short(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def _model(model: FrontModel, run_dir: Path, networks: Networks | None) -> dict[str, Any]:
+def _original(run_dir: Path, front: Front) -> FrontModel | None:
+    """The network that the run began with; None if it began with none, or it cannot be read."""
+    try:
+        return read_original(run_dir, front)
+    except (RunFolderError, SchemaError):
+        return None
+
+
+def _sensitivity(run_dir: Path) -> dict[str, Any] | None:
+    """Accuracy against the share that each stage loses; None: it was not measured, or cannot be read."""
+    try:
+        found = Sensitivity.read(run_dir)
+    except (RunFolderError, SchemaError):
+        return None
+    return {
+        "accuracy": found.accuracy,
+        "guessing": found.guessing,
+        "n": found.n,
+        "precision": found.precision,
+        "stages": [
+            {"stage": stage, "points": [list(pair) for pair in pairs], "searched": max(found.ratios(stage))}
+            for stage, pairs in found.stages.items()
+        ],
+    }
+
+
+def _model(model: FrontModel, run_dir: Path, bargains: Bargains, networks: Networks | None) -> dict[str, Any]:
     manifest = _manifest(run_dir, model.id)
     shape = _shape(manifest)
     missing = {"": "only the first models are drawn; `hwnas predict --breakdown` does it for any other"}
@@ -148,6 +180,8 @@ def _model(model: FrontModel, run_dir: Path, networks: Networks | None) -> dict[
         "files": _files(model, manifest, run_dir),
         "export": export_command(run_dir, model.id, list(model.artifacts)),
         "network": {"missing": missing} if networks is None else networks.drawn(model, shape),
+        "bought": None if networks is None else bargains.of(model, shape),
+        "graphs": _graphs(manifest, model.compression.precision),
     }
 
 
@@ -204,6 +238,20 @@ def _classes(manifest: Mapping[str, Any]) -> list[list[Any]] | None:
         return [[str(name), int(right), int(n)] for name, right, n in columns]
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _graphs(manifest: Mapping[str, Any], precision: str) -> list[dict[str, Any]]:
+    """What each file's runtime makes of it; files of before records were made are left out."""
+    found = []
+    others = manifest.get("others", ())
+    for facts in [manifest, *(others if isinstance(others, list) else ())]:
+        try:
+            record = GraphRecord.from_json(facts["details"]["graph"])
+            runtime = str(facts["runtime"]["name"])
+        except (KeyError, TypeError, RunFolderError):
+            continue
+        found.append({"runtime": runtime, "ignored": record.ignored(precision), **record.to_json()})
+    return found
 
 
 def _files(model: FrontModel, manifest: Mapping[str, Any], run_dir: Path) -> list[dict[str, Any]]:

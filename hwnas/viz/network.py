@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
-from hwnas.core.front import Front, FrontModel
+from hwnas.core.front import FrontModel
 from hwnas.core.ops import Op, OpList
-from hwnas.core.space import SearchSpace
 from hwnas.core.task import TaskShape
-from hwnas.devices.resolve import find_device
-from hwnas.errors import HwnasError
-from hwnas.latency.predictor import LinearGpPredictor
-from hwnas.plugins import load_plugin
-from hwnas.trace import operations
+from hwnas.latency.run_networks import RunNetworks
 
 __all__ = ["Networks", "stages_of"]
 
@@ -27,14 +21,11 @@ class Networks:
     """Draws the models of a run from what its folder holds; whatever is missing is said and not guessed.
 
     Args:
-        run_dir: the run folder, whose `predictors*` folders hold the frozen predictors.
-        front: of the run.
+        known: networks and frozen predictors of the run.
     """
 
-    def __init__(self, run_dir: Path, front: Front) -> None:
-        self._front = front
-        self._predictors = _Predictors(run_dir)
-        self._bound: dict[TaskShape, tuple[SearchSpace, int] | str] = {}
+    def __init__(self, known: RunNetworks) -> None:
+        self._known = known
 
     def drawn(self, model: FrontModel, shape: TaskShape | None) -> dict[str, Any]:
         """Stages, operations, and for each device the ms of each operation, as plain values.
@@ -47,15 +38,10 @@ class Networks:
         """
         if shape is None:
             return _nothing("the model has no manifest that says what its input is")
-        parts = self._parts(shape)
-        if isinstance(parts, str):
-            return _nothing(parts)
-        space, multiple = parts
-        try:
-            network = operations(space, model.candidate, shape, multiple=multiple)
-            names = space.segment_names(model.candidate, multiple=multiple)
-        except HwnasError as error:
-            return _nothing(str(error))
+        traced = self._known.traced(model.candidate, shape)
+        if isinstance(traced, str):
+            return _nothing(traced)
+        network, names = traced
         found: dict[str, Any] = {
             "stages": stages_of(network, names, dict(model.compression.prune)),
             "operations": [_operation(op) for op in network],
@@ -64,7 +50,7 @@ class Networks:
             "missing": {},
         }
         for device, entry in model.latency.items():
-            predictor = self._predictors.get(entry.predictor)
+            predictor = self._known.predictor(entry.predictor)
             if predictor is None:
                 found["missing"][device] = f"the run folder has no predictor {entry.predictor}"
                 continue
@@ -72,37 +58,6 @@ class Networks:
             found["ms"][device] = [_rounded(ms) for _, ms in breakdown.ops]
             found["network_ms"][device] = _rounded(breakdown.network_ms)
         return found
-
-    def _parts(self, shape: TaskShape) -> tuple[SearchSpace, int] | str:
-        """The space for an input, and the channel multiple of all devices; or why they are not known."""
-        if shape not in self._bound:
-            try:
-                devices = [find_device(name) for name in self._front.devices]
-                space: SearchSpace = load_plugin("space", self._front.space).for_task(shape)
-                self._bound[shape] = (space, math.lcm(*(device.channel_multiple for device in devices)))
-            except HwnasError as error:
-                self._bound[shape] = str(error)
-        return self._bound[shape]
-
-
-class _Predictors:
-    """The frozen predictors of a run by their ids; they are looked for when the first is asked for."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
-        self._found: dict[str, LinearGpPredictor] | None = None
-
-    def get(self, name: str) -> LinearGpPredictor | None:
-        if self._found is None:
-            self._found = {predictor.card.id: predictor for predictor in self._load()}
-        return self._found.get(name)
-
-    def _load(self) -> Iterator[LinearGpPredictor]:
-        for card in sorted(self._run_dir.glob("predictors*/**/card.json")):
-            try:
-                yield LinearGpPredictor.load(card.parent)
-            except HwnasError:
-                continue  # half-written or of another version: its id is then not there
 
 
 def _nothing(why: str) -> dict[str, Any]:

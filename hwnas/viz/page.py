@@ -31,6 +31,7 @@ BODY = """
     </section>
     <div id="panels"></div>
     <section id="models" aria-labelledby="models-title" tabindex="-1"></section>
+    <section id="compression" aria-labelledby="compression-title" hidden></section>
     <section id="course" aria-labelledby="course-title" hidden></section>
   </div>
 </main>

@@ -121,6 +121,9 @@
       if (out) add(`${out} of ${data.models.length} predictions on ${short(d.name, 60)} are out of domain.`,
         "The predictor was not fitted on such networks: the true latency may lie outside the interval.");
     }
+    const ignoring = data.models.filter((m) => m.graphs.some((g) => g.ignored));
+    if (ignoring.length) add(`${ignoring.length} of ${data.models.length} models compute in fp32 where their files are smaller.`,
+      `Their runtime stores a precision that it does not run in, in some layers or in all: ${ignoring.slice(0, 3).map((m) => short(m.id)).join(", ")}${ignoring.length > 3 ? " and others" : ""} say how many under "In the runtime".`);
     if (data.left_out) add(`${plural(data.left_out, "model")} are not shown.`, `A page holds ${data.models.length}; \`hwnas front\` lists all of them.`);
     if (!data.models.length) add("No model is finished yet.", data.devices[0].searched.id.length
       ? "Dots are searched candidates: their accuracy is the supernet's, their latency is predicted."
@@ -476,7 +479,7 @@
           h("button", { type: "button", disabled: place <= 0, "aria-label": "faster model", title: "faster model", on: { click: () => go(place - 1) } }, "\u2190 faster"),
           h("button", { type: "button", disabled: place >= order.length - 1, "aria-label": "slower model", title: "slower model", on: { click: () => go(place + 1) } }, "slower \u2192"),
           h("button", { type: "button", on: { click: () => close(at) } }, "Close")), against),
-      h("div", { class: "chips" }, chips), facts(m, seen, d), why(m, d), architecture(m, d, id), operationTable(m, d), classes(m), compression(m), files(m), commands(m, d));
+      h("div", { class: "chips" }, chips), facts(m, seen, d), why(m, d), architecture(m, d, id), operationTable(m, d), classes(m), compression(m, d), graphs(m), files(m), commands(m, d));
   }
   function facts(m, seen, d) {
     const seenM = seen.measured;
@@ -538,9 +541,41 @@
       h("div", { class: n && right / n === worst ? "bar low" : "bar" }, barOf(n ? right / n : 0)), h("span", { class: "num" }, n ? `${percent(right / n, 1)} of ${n}` : "no sample")])),
     h("p", { class: "soft" }, `Test split, from the file.${many ? ` The 20 worst of ${m.classes.length}.` : ""}`));
   }
-  function compression(m) {
-    const cut = Object.entries(m.prune);
-    return h("div", {}, h("h3", {}, "Compression"), h("p", {}, `${m.precision}; `, cut.length ? `channels cut: ${cut.map(([stage, part]) => `${stage} ${percent(part, 0)}`).join(", ")}` : "no channels cut", "."));
+  const ratio = (before, after) => String(Number((before / after).toPrecision(3)));
+  const times = (before, after) => `${ratio(before, after)}\u00d7`;
+  const points = (a) => `${a.after >= a.before ? "+" : "\u2212"}${Math.abs((a.after - a.before) * 100).toFixed(2)} points`;
+  const uncompressed = (b) => (b.against === "original" ? "the network it was made of" : "the same architecture at fp32, uncut");
+  function compression(m, d) {
+    const cut = Object.entries(m.prune), b = m.bought;
+    const box = h("div", {}, h("h3", {}, "Compression"), h("p", {}, `${m.precision}; `, cut.length ? `channels cut: ${cut.map(([stage, part]) => `${stage} ${percent(part, 0)}`).join(", ")}` : "no channels cut", "."));
+    if (!b) return box;
+    const at = b.latency[d.name], w = b.weights, a = b.accuracy;
+    box.append(h("p", {}, `Beside ${uncompressed(b)}: `, [
+      at.before === null ? "speed not known" : `${ratio(at.before, at.after)} times as fast (${ms(at.before)} to ${ms(at.after)} ms, both predicted)`,
+      w.before === null ? "size not known" : `weights ${ratio(w.before, w.after)} times smaller (${size(w.before)} to ${size(w.after)}, counted)`,
+      a ? `accuracy ${points(a)} (${percent(a.before)} to ${percent(a.after)}; ${a.read})` : "what it costs in accuracy is not known: that network was not evaluated",
+    ].join("; "), "."));
+    if (b.missing) box.append(h("p", { class: "soft" }, `Not known: ${b.missing}.`));
+    const whole = b.choices.find((c) => c.precision === "fp32" && !c.cut);
+    if (b.choices.length > 1) box.append(h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "What each choice buys" }, h("table", { class: "small" },
+      h("caption", {}, "What each choice buys, of this architecture"),
+      h("thead", {}, h("tr", {}, ["choice", "predicted ms", "speed", "weights, counted", "MACs"].map((t) => h("th", { scope: "col" }, t)))),
+      h("tbody", {}, b.choices.map((c) => { const value = c.latency[d.name]; return h("tr", { class: c.mine ? "mine" : "" },
+        h("th", { scope: "row" }, `${c.precision}${c.cut ? ", cut" : ""}`, c.mine ? h("small", {}, "this model") : null),
+        h("td", {}, value === null ? "not known" : ms(value)), h("td", {}, value === null || !whole || whole.latency[d.name] === null ? "" : times(whole.latency[d.name], value)),
+        h("td", {}, size(c.weights)), h("td", {}, count(c.macs))); })))));
+    return box;
+  }
+  function graphs(m) {
+    const head = h("h3", {}, "In the runtime"), sum = (counts) => Object.values(counts).reduce((s, n) => s + n, 0);
+    if (!m.graphs.length) return h("div", {}, head, h("p", { class: "soft" }, "What becomes of the file is not recorded: an older version exported it."));
+    const list = (counts) => Object.entries(counts).map(([name, n]) => `${name} ${n}`).join(", ");
+    return h("div", {}, head, m.graphs.map((g) => h("div", { class: "graph" },
+      h("p", {}, h("strong", {}, g.runtime), ": ", g.before ? `${plural(sum(g.before), "operation")} in the file, ` : "the file's operations are not known, ",
+        g.after ? `${sum(g.after)} run` : "what runs is not known", g.precisions ? `; what computes: ${Object.entries(g.precisions).map(([p, n]) => `${n} in ${p}`).join(", ")}` : "", "."),
+      g.notes.map((note) => h("p", { class: "warn" }, `${note[0].toUpperCase()}${note.slice(1)}.`)),
+      g.fused && Object.keys(g.fused).length ? h("ul", { class: "flow", "aria-label": "Fused or folded" }, Object.entries(g.fused).map(([words, n]) => h("li", { class: "part" }, `${words} \u00d7 ${n}`))) : null,
+      g.before || g.after ? h("details", {}, h("summary", {}, "Operations before and after"), g.before ? h("p", { class: "soft" }, `In the file: ${list(g.before)}.`) : null, g.after ? h("p", { class: "soft" }, `That run: ${list(g.after)}.`) : null) : null)));
   }
   function files(m) {
     return h("div", {}, h("h3", {}, "Files"), h("ul", { class: "files" }, m.files.length ? m.files.map((f) => h("li", {}, h("code", {}, f.path), ` ${f.format}, `,
@@ -588,6 +623,47 @@
     return h("section", { id: "comparison", "aria-labelledby": "comparison-title" }, h("h2", { id: "comparison-title" }, "A beside B"),
       h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Comparison" }, h("table", {}, h("thead", {}, h("tr", {}, h("td", {}), h("th", { scope: "col" }, `A: ${short(a.id, 12)}`), h("th", { scope: "col" }, `B: ${short(b.id, 12)}`), h("th", { scope: "col" }, "B against A"))), h("tbody", {}, rows))),
       h("p", { class: "soft" }, Math.abs(a.accuracy.value - b.accuracy.value) < 1.645 * chance ? "Their accuracies differ by no more than chance would on so many samples. " : "", `${keys.length} of ${Object.keys(a.architecture).length} choices differ.`));
+  }
+
+  // ---- compression ---------------------------------------------------------------------------------------------
+  const DASHES = ["solid", "dash", "dot", "dashdot"], DASHED = { solid: "", dash: "6 3", dot: "2 2", dashdot: "6 2 2 2" };
+  function bought() {
+    const d = device(), home = $("compression"), list = d.order.map((id) => byId.get(id)).filter((m) => m.bought), s = data.sensitivity;
+    home.hidden = !list.length && !s;
+    if (home.hidden) { home.replaceChildren(); return; }
+    const first = list.length ? uncompressed(list[0].bought) : "";
+    const cuts = (m) => Object.entries(m.prune).map(([stage, part]) => `${stage} ${percent(part, 0)}`).join(", ");
+    home.replaceChildren(h("h2", { id: "compression-title" }, list.length ? `What compression bought on ${d.name}` : "What compression costs"),
+      list.length ? h("p", { class: "soft" }, `Each beside ${first}; both latencies are predicted by the same predictors, weights are counted.`) : "",
+      list.length ? h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "What compression bought" }, h("table", {},
+        h("thead", {}, h("tr", {}, ["model", "predicted ms", "speed", "weights", "smaller", "accuracy"].map((t) => h("th", { scope: "col" }, t)))),
+        h("tbody", {}, list.map((m) => { const at = m.bought.latency[d.name], w = m.bought.weights, a = m.bought.accuracy; return h("tr", {},
+          h("th", { scope: "row" }, h("button", { type: "button", class: "plain mono", on: { click: (e) => open(m.id, null, e.shiftKey) } }, short(m.id, 60)), h("small", { class: "cuts" }, [m.precision, short(cuts(m), 48)].filter(Boolean).join(" \u00b7 "))),
+          h("td", {}, ms(at.after), h("small", {}, at.before === null ? "before: not known" : `from ${ms(at.before)}`)),
+          h("td", {}, at.before === null ? "not known" : times(at.before, at.after)),
+          h("td", {}, w.before === null ? "not known" : size(w.after), w.before === null ? null : h("small", {}, `from ${size(w.before)}`)),
+          h("td", {}, w.before === null ? "not known" : times(w.before, w.after)),
+          h("td", {}, a ? points(a) : "not known", h("small", {}, a ? a.read : "uncompressed, it was not evaluated"))); })))) : "",
+      s ? h("div", {}, h("h3", {}, "Accuracy without a part of each stage"),
+        h("p", { class: "soft" }, `Validation split, n = ${s.n}, ${s.precision}, before fine-tuning; the other stages stay whole. The whole network: ${percent(s.accuracy)}; guessing: ${percent(s.guessing)}. Hollow points were not searched: they cost too much.`),
+        h("ul", { class: "lines", "aria-label": "Stages" }), h("div", { id: "sensitivity-chart", role: "img", "aria-label": "Accuracy against the share that each stage loses; the table below holds the numbers." }),
+        h("details", {}, h("summary", {}, `Numbers of ${plural(s.stages.length, "stage")}`), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Accuracy by stage and share" },
+          h("table", { class: "small" }, h("thead", {}, h("tr", {}, ["stage", "share lost: accuracy", "searched up to"].map((t) => h("th", { scope: "col", class: "left" }, t)))),
+            h("tbody", {}, s.stages.map((one) => h("tr", {}, h("th", { scope: "row" }, short(one.stage, 60)), h("td", { class: "left" }, one.points.map(([r, a]) => `${percent(r, 0)}: ${percent(a, 1)}`).join(", ")), h("td", { class: "left" }, percent(one.searched, 0))))))))) : "");
+    if (s) sensitivityChart(s, home);
+  }
+  function sensitivityChart(s, home) {
+    const c = colours(), theme = OVERLAY[dark.matches ? "dark" : "light"];
+    const style = (i) => ({ color: theme[i % theme.length], dash: DASHES[Math.floor(i / theme.length) % DASHES.length] });
+    home.querySelector(".lines").replaceChildren(...s.stages.map((one, i) => h("li", {}, svg("svg", { width: 26, height: 10, viewBox: "0 0 26 10", "aria-hidden": "true" },
+      svg("path", { d: "M0 5H26", stroke: style(i).color, "stroke-width": 2.4, "stroke-dasharray": DASHED[style(i).dash] })), h("span", {}, short(one.stage)))));
+    const axis = { gridcolor: c.grid, linecolor: c.grid, zeroline: false, ticks: "outside", tickcolor: c.grid, automargin: true, fixedrange: true };
+    Plotly.newPlot("sensitivity-chart", s.stages.map((one, i) => ({ type: "scatter", mode: "lines+markers", name: esc(short(one.stage)), x: [0, ...one.points.map((p) => p[0])], y: [s.accuracy, ...one.points.map((p) => p[1])],
+      line: { ...style(i), width: 2 }, marker: { size: 7, color: [0, ...one.points.map((p) => p[0])].map((r) => (r <= one.searched + 1e-9 ? style(i).color : c.ground)), line: { width: 1.6, color: style(i).color } },
+      hovertemplate: `${esc(short(one.stage))}: %{y:.2%} without %{x:.0%}<extra></extra>` })),
+    { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: c.ink, family: "system-ui, sans-serif", size: 12 }, margin: { l: 56, r: 10, t: 8, b: 40 }, showlegend: false, dragmode: false, hovermode: "closest",
+      hoverlabel: { bgcolor: c.ground, bordercolor: c.soft, font: { color: c.ink } }, shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: s.guessing, y1: s.guessing, line: { color: c.soft, width: 1.2, dash: "dot" } }],
+      xaxis: { ...axis, title: { text: "share of the stage that is cut", standoff: 4 }, tickformat: ".0%", rangemode: "tozero" }, yaxis: { ...axis, title: { text: "accuracy", standoff: 6 }, tickformat: ".0%" } }, { responsive: true, displayModeBar: false });
   }
 
   // ---- hypervolume ---------------------------------------------------------------------------------------------
@@ -643,7 +719,7 @@
   }
 
   // ---- all of it -----------------------------------------------------------------------------------------------
-  function refresh(withSearched = true) { header(); notices(); controls(); table(); chart(withSearched); panels(); greyOut(); courseChart(); progress(data.progress); }
+  function refresh(withSearched = true) { header(); notices(); controls(); table(); chart(withSearched); panels(); greyOut(); bought(); courseChart(); progress(data.progress); }
   function begin(withSearched = true) {
     byId = new Map(data.models.map((m) => [m.id, m]));
     if (!state.device || (state.device !== ALL && !data.devices.some((d) => d.name === state.device))) state.device = data.devices[0].name;
@@ -652,7 +728,7 @@
     refresh(withSearched);
   }
   document.addEventListener("keydown", (e) => { if (e.key === "Escape" && state.open.length) close(state.open.length - 1); });
-  dark.addEventListener("change", () => { chart(); greyOut(); courseChart(); });
+  dark.addEventListener("change", () => { chart(); greyOut(); bought(); courseChart(); });
   begin(!data.models.length); // the front is the first picture; thousands of candidates follow behind it
   requestAnimationFrame(() => setTimeout(() => {
     if (data.models.length && devices().some((d) => d.searched.id.length)) chart();

@@ -20,7 +20,7 @@ from hwnas.export.companions import write_companions
 from hwnas.export.copy import copy_model
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.tasks.waves import Clip, fit_clip
-from hwnas.testing.networks import ids_network, kept_network
+from hwnas.testing.networks import ids_network, kept_network, small_network
 
 Run = tuple[Path, dict[str, Any]]
 
@@ -128,3 +128,20 @@ def test_accuracy_is_told_where_it_is_known(tmp_path: Path, accuracy: Any) -> No
     write_companions(tmp_path, {"artifact": {"path": "model.pte"}, "accuracy": accuracy})
     card = (tmp_path / "README.md").read_text()
     assert ("50.00 % of 10 images" in card) is bool(accuracy and "test" in accuracy)
+
+
+def test_the_card_says_what_the_runtime_makes_of_the_file(task: Task, candidate: Candidate, tmp_path: Path) -> None:
+    flags = frozenset({"avx512_vnni"})
+    common = {"task": task, "runtime": OnnxRuntime(), "folder": tmp_path, "cpu_flags": flags}
+    manifest = export_bundle(small_network(), candidate, precision="fp16", **common)
+    write_companions(tmp_path, manifest)
+    card = (tmp_path / "README.md").read_text()
+    assert "| fused or folded | `BatchNorm folded by the export` 3 times" in card
+    assert "| convolutions, linear layers, matrix products | 6 in `fp32` |" in card
+    assert "| note | `all 6 convolutions, linear layers and matrix products of this fp16 file run in fp32" in card
+
+
+@pytest.mark.parametrize("details", [None, {}, {"graph": None}, {"graph": {"before": 3}}, {"graph": "|<b>"}])
+def test_a_card_without_a_record_is_a_card(details: object, tmp_path: Path) -> None:
+    write_companions(tmp_path, {"artifact": {"path": "m.pte"}, "details": details})
+    assert "fused" not in (tmp_path / "README.md").read_text()

@@ -27,7 +27,8 @@ def test_is_a_plugin() -> None:
 def test_says_what_is_delegated(tmp_path: Path) -> None:
     details = ExecuTorch().export(small_network(), spec_of("fp32"), tmp_path / "m.pte").details
     assert details["delegates"] >= 1
-    assert not [name for name in details["portable"] if "convolution" in name]
+    assert not [name for name in details["graph"]["after"] if "portable" in name and "convolution" in name]
+    assert details["graph"]["precisions"] == {"fp32": 6}
 
 
 def test_files_load_without_hwnas(tmp_path: Path) -> None:

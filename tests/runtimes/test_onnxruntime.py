@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hwnas.core.runtime import ExportSpec
-from hwnas.errors import RuntimeExportError
+from hwnas.errors import MeasurementError, RuntimeExportError
 from hwnas.plugins import load_plugin
 from hwnas.runtimes.onnxruntime import INPUT_NAME, OUTPUT_NAME, OnnxRuntime, OnnxRuntimeCuda, OnnxRuntimeTensorRt
 from hwnas.testing.networks import small_network
@@ -33,6 +33,10 @@ def test_a_file_for_a_gpu_is_made_and_checked_without_one(kind: type[OnnxRuntime
     details = runtime.export(small_network(), spec_of("fp16"), path).details
     assert details["provider"] == runtime.provider
     assert details["checked_with"] in (runtime.provider, "CPUExecutionProvider")
+    if details["checked_with"] != runtime.provider:  # what the CPU makes of it is not what the GPU does
+        assert details["graph"]["after"] is None
+        with pytest.raises(MeasurementError, match="not installed here"):
+            runtime.profile(path, samples(1))
 
 
 def test_is_a_plugin() -> None:
@@ -56,8 +60,10 @@ def test_int8_weight_range_follows_the_target(
 def test_int8_is_quantized_per_channel_from_all_samples(tmp_path: Path) -> None:
     exported = OnnxRuntime().export(small_network(), spec_of("int8"), tmp_path / "m.onnx")
     assert exported.details["calibration"] == {"method": "min-max", "samples": 16}
-    assert exported.details["nodes"]["QuantizeLinear"] > 0
-    assert "QuantizeLinear" not in exported.details["nodes_fp32"]
+    graph = exported.details["graph"]
+    assert graph["before"]["QuantizeLinear"] > graph["after"]["QuantizeLinear"]
+    assert graph["precisions"] == {"int8": 6}
+    assert graph["fused"]["Conv + QuantizeLinear"] == graph["after"]["QLinearConv"] == 5
     assert exported.parity is not None
     assert 0 < exported.parity < 0.25
 
@@ -79,7 +85,8 @@ def test_fp32_file_holds_its_metadata_and_names(tmp_path: Path) -> None:
     assert exported.details["opset"] == 17
     assert exported.details["input"] == {"name": INPUT_NAME, "shape": ["batch", *INPUT_SHAPE], "dtype": "float32"}
     assert exported.details["output"] == {"name": OUTPUT_NAME, "shape": ["batch", 5], "dtype": "float32"}
-    assert "BatchNormalization" not in exported.details["nodes"]  # folded into the convolutions
+    assert "BatchNormalization" not in exported.details["graph"]["before"]  # folded into the convolutions
+    assert exported.details["graph"]["fused"]["BatchNorm folded by the export"] == 3
 
 
 def test_files_load_without_hwnas(tmp_path: Path) -> None:

@@ -41,10 +41,20 @@ def test_int8_weight_range_follows_the_target(flags: set[str], largest: int, red
 
 
 def test_says_what_really_runs(tmp_path: Path) -> None:
-    whole = OpenVino().export(small_network(), spec_of("fp32"), tmp_path / "whole.onnx").details["executed"]
-    low = OpenVino().export(small_network(), spec_of("int8"), tmp_path / "low.onnx").details["executed"]
-    assert any(name.startswith("Convolution f32") for name in whole)
-    assert any(name.startswith("Convolution") and name.endswith(("u8", "i8")) for name in low)
+    whole = OpenVino().export(small_network(), spec_of("fp32"), tmp_path / "whole.onnx").details["graph"]
+    low = OpenVino().export(small_network(), spec_of("int8"), tmp_path / "low.onnx").details["graph"]
+    assert whole["after"]["Convolution fp32"] == 5
+    assert whole["fused"]["Convolution + HardSwish"] == 2
+    assert low["precisions"]["int8"] >= 1
+
+
+def test_fp16_is_stored_and_not_computed(tmp_path: Path) -> None:
+    """OpenVINO's CPU plugin converts fp16 weights when it loads them; the record says so."""
+    graph = OpenVino().export(small_network(), spec_of("fp16"), tmp_path / "half.onnx").details["graph"]
+    assert graph["precisions"] == {"fp32": 6}
+    assert graph["notes"][0].startswith(
+        "all 6 convolutions, linear layers and matrix products of this fp16 file run in fp32"
+    )
 
 
 def test_int8_answers_like_onnxruntime_does(tmp_path: Path) -> None:

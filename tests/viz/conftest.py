@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hwnas.compress.sensitivity import Sensitivity
 from hwnas.core.candidate import Candidate
 from hwnas.core.compression import CompressionPlan
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.front import Artifact, Front, FrontModel, LatencyEntry
+from hwnas.core.graph_record import GraphRecord
 from hwnas.core.predictor import Prediction
 from hwnas.core.task import TaskShape
 from hwnas.devices.resolve import find_device
@@ -73,6 +75,8 @@ def _model(folder: Path, candidate: Candidate, found: Prediction, macs: int, par
         "input": {"name": "input", "shape": ["batch", *SHAPE.input_shape], "dtype": "float32"},
         "class_names": CLASSES,
         "accuracy": {"test_by_class": {"n": [100] * 10, "right": right}},
+        "runtime": {"name": "onnxruntime", "version": "1"},
+        "details": {"graph": _graph(candidate.compression.precision)},
     }
     write_json(home / "manifest.json", manifest)
     entry = LatencyEntry(
@@ -96,6 +100,23 @@ def _model(folder: Path, candidate: Candidate, found: Prediction, macs: int, par
     )
 
 
+def _graph(precision: str) -> dict[str, Any]:
+    record = GraphRecord(
+        before={"Conv": 30, "Clip": 20, "<i>odd</i>": 1},
+        after={"Conv": 30, "Reorder": 2},
+        fused={"Conv + Clip": 20, "<i>odd</i> folded": 1},
+        precisions={"fp32": 30},
+    )
+    return record.held_against(precision).to_json()
+
+
+def write_sensitivity(folder: Path) -> None:
+    """Of eight stages, one with a name that is no markup."""
+    names = ["stem", *(f"layer{i}" for i in range(6)), "<b>head</b> \N{SNOWMAN}"]
+    curves = {name: tuple((r, 0.9 - (0.1 + 0.1 * i) * r) for r in (0.25, 0.5, 0.75)) for i, name in enumerate(names)}
+    Sensitivity(0.9, 0.1, 300, "fp32", curves).write(folder)
+
+
 def _write_trials(folder: Path, n: int, slowest_ms: float, rng: np.random.Generator) -> None:
     with (folder / "trials.jsonl").open("w") as file:
         for i in range(n):
@@ -115,4 +136,5 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of five models and fifty candidates."""
     folder = tmp_path_factory.mktemp("run")
     made_run(folder, 5, 50)
+    write_sensitivity(folder)
     return folder

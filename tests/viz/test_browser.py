@@ -115,6 +115,12 @@ def large(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Fron
 
 
 @pytest.fixture(scope="module")
+def compressed(run_dir: Path) -> Path:
+    """The report of a small run with sensitivities."""
+    return write_report(run_dir, run_dir / "compressed.html")
+
+
+@pytest.fixture(scope="module")
 def two_devices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     write_json(folder / "front.json", example_front().to_json())
@@ -436,3 +442,30 @@ def test_axe_finds_no_serious_fault(show: Any, large: Path, two_devices: Path, s
         assert len(found["passes"]) > 20
         faults = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
         assert [(v["id"], [node["html"][:150] for node in v["nodes"][:3]]) for v in faults] == []
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_what_compression_bought_is_shown(show: Any, compressed: Path, screen: str) -> None:
+    shown, front = show(compressed, screen), read_front(compressed.parent)
+    models = [model for model in front.models if model.compression.precision != "fp32" or model.compression.prune]
+    assert shown.text("#compression h2") == "What compression bought on jetson-nano"
+    assert shown.count("#compression table >> nth=0 >> tbody tr") == len(models)
+    assert "\u00d7" in shown.text("#compression tbody")
+    assert shown.count("#sensitivity-chart .scatterlayer .trace") == 8
+    assert "<b>head</b> \N{SNOWMAN}" in shown.text("#compression .lines")
+    assert "compute in fp32 where their files are smaller" in shown.text("#notices")
+    keep(shown, f"compression-{screen}")
+    pruned = next(model for model in models if model.compression.prune)
+    shown.page.locator("#compression tbody button", has_text=pruned.id).click()
+    shown.page.wait_for_selector(".panel")
+    panel = shown.text(".panel")
+    for words in ("times as fast", "both predicted", "counted", "In the runtime", "51 operations in the file, 32 run"):
+        assert words in panel, words
+    assert shown.count(".panel tr.mine") == 1
+    assert shown.count(".panel table[class=small] >> nth=1 >> tbody tr") == 4
+    assert "<i>odd</i> folded \u00d7 1" in panel
+    if pruned.compression.precision == "fp16":
+        assert "run in fp32" in shown.text(".panel p.warn")
+    assert shown.fits()
+    assert shown.errors == []
+    keep(shown, f"compression-panel-{screen}")

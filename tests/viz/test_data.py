@@ -114,3 +114,27 @@ def test_a_wide_span_gets_a_logarithmic_axis(tmp_path: Path) -> None:
     wide = [{"id": "slow", "latency_ms": 50.0, "accuracy": 0.9}]
     assert not page_data(example_front(("cpu",)), tmp_path)["devices"][0]["log"]
     assert page_data(example_front(("cpu",)), tmp_path, wide)["devices"][0]["log"]
+
+
+def test_a_run_without_compression_or_with_damage_still_has_a_page(tmp_path: Path) -> None:
+    front = example_front()
+    assert page_data(front, tmp_path)["sensitivity"] is None
+    (tmp_path / "sensitivity.json").write_text('{"schema": 1, "accuracy": "much"}')
+    (tmp_path / "original.json").write_text("{")
+    data = page_data(front, tmp_path)
+    assert data["sensitivity"] is None
+    assert {len(model["graphs"]) for model in data["models"]} == {0}
+
+
+def test_sensitivity_and_graphs_are_those_of_the_run(run_dir: Path) -> None:
+    data = page_data(read_front(run_dir), run_dir)
+    assert len(data["sensitivity"]["stages"]) == 8
+    assert data["sensitivity"]["stages"][0] == {
+        "stage": "stem",
+        "points": [[0.25, 0.9 - 0.1 * 0.25], [0.5, 0.9 - 0.1 * 0.5], [0.75, 0.9 - 0.1 * 0.75]],
+        "searched": 0.75,
+    }
+    for model in data["models"]:
+        (graph,) = model["graphs"]
+        assert graph["runtime"] == "onnxruntime"
+        assert graph["ignored"] == (30 if model["precision"] != "fp32" else 0)

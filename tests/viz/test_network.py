@@ -11,6 +11,7 @@ from hwnas.core.candidate import Candidate
 from hwnas.core.compression import CompressionPlan
 from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import TaskShape
+from hwnas.latency.run_networks import RunNetworks
 from hwnas.plugins import load_plugin
 from hwnas.store import read_front
 from hwnas.trace import operations
@@ -21,7 +22,7 @@ SHAPE = TaskShape((3, 32, 32), 10)
 
 def test_milliseconds_of_the_parts_add_up_to_the_prediction(run_dir: Path) -> None:
     front = read_front(run_dir)
-    networks = Networks(run_dir, front)
+    networks = Networks(RunNetworks(run_dir, front))
     for model in front.models:
         drawn = networks.drawn(model, SHAPE)
         assert drawn["missing"] == {}
@@ -78,12 +79,12 @@ def test_a_plain_space_is_drawn_by_the_size_of_its_feature_maps() -> None:
 )
 def test_a_network_that_cannot_be_built_is_said(run_dir: Path, change: dict[str, str], words: str) -> None:
     front = replace(read_front(run_dir), **change)  # type: ignore[arg-type]
-    assert words in Networks(run_dir, front).drawn(front.models[0], SHAPE)["missing"][""]
+    assert words in Networks(RunNetworks(run_dir, front)).drawn(front.models[0], SHAPE)["missing"][""]
 
 
 def test_a_predictor_that_is_not_there_leaves_the_network(run_dir: Path, tmp_path: Path) -> None:
     front = read_front(run_dir)
-    drawn = Networks(tmp_path, front).drawn(front.models[0], SHAPE)
+    drawn = Networks(RunNetworks(tmp_path, front)).drawn(front.models[0], SHAPE)
     assert drawn["stages"]
     assert drawn["ms"] == {}
     assert "has no predictor" in drawn["missing"]["jetson-nano"]
@@ -94,11 +95,11 @@ def test_a_damaged_predictor_is_passed_over(run_dir: Path, tmp_path: Path) -> No
     for model in tmp_path.glob("predictors/*/model.npz"):
         model.write_bytes(b"no model")
     front = read_front(run_dir)
-    assert Networks(tmp_path, front).drawn(front.models[0], SHAPE)["missing"].keys() == {"jetson-nano"}
+    assert Networks(RunNetworks(tmp_path, front)).drawn(front.models[0], SHAPE)["missing"].keys() == {"jetson-nano"}
 
 
 def test_without_a_manifest_nothing_is_guessed(run_dir: Path) -> None:
     front = read_front(run_dir)
-    drawn = Networks(run_dir, front).drawn(front.models[0], None)
+    drawn = Networks(RunNetworks(run_dir, front)).drawn(front.models[0], None)
     assert "no manifest" in drawn["missing"][""]
     assert drawn["stages"] == []

@@ -1,0 +1,81 @@
+"""What a runtime makes of a model's file before it runs it: operations before and after, and what was fused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hwnas.core.json_block import Block
+
+__all__ = ["GraphRecord"]
+
+KEYS = ("before", "after", "fused", "precisions", "notes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphRecord:
+    """Operations of one file in one runtime; None is not known.
+
+    Attributes:
+        before: operations of the file as it was written, by kind; constants are none.
+        after: operations that the runtime really runs, by its own names of them.
+        fused: what was merged or folded away, in words, with the number of times ("Conv + Clip": 34).
+        precisions: precision -> number of convolutions, linear layers and matrix products that run in it.
+        notes: sentences that people should see.
+    """
+
+    before: Mapping[str, int] | None = None
+    after: Mapping[str, int] | None = None
+    fused: Mapping[str, int] | None = None
+    precisions: Mapping[str, int] | None = None
+    notes: tuple[str, ...] = ()
+
+    def ignored(self, precision: str) -> int:
+        """How many of those that compute run in fp32, though the file is of a smaller precision; 0 if not known."""
+        return 0 if precision == "fp32" else (self.precisions or {}).get("fp32", 0)
+
+    def held_against(self, precision: str, *, kept: bool = False) -> GraphRecord:
+        """With a note, if convolutions or matrix products of a smaller precision run in fp32 after all.
+
+        Args:
+            precision: of the file.
+            kept: whether some of its modules stay in fp32 on purpose.
+        """
+        in_fp32 = self.ignored(precision)
+        if not in_fp32 or self.precisions is None:
+            return self
+        total = sum(self.precisions.values())
+        of = f"all {total}" if in_fp32 == total else f"{in_fp32} of {total}"
+        note = f"{of} convolutions, linear layers and matrix products of this {precision} file run in fp32"
+        if in_fp32 == total:
+            note += ": the runtime stores it smaller, and computes as it does at fp32"
+        elif kept:
+            note += ", those among them that are kept so on purpose"
+        return replace(self, notes=(*self.notes, note))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `from_json` reads them."""
+        counts = {name: getattr(self, name) for name in KEYS[:-1]}
+        plain = {name: None if found is None else dict(sorted(found.items())) for name, found in counts.items()}
+        return {**plain, "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, raw: object, where: str = "graph") -> GraphRecord:
+        """Read what `to_json` wrote.
+
+        Raises:
+            RunFolderError: a key is missing, unknown or of the wrong type; the message names it.
+        """
+        block = Block(raw, where, KEYS)
+        notes = block.items("notes")
+        if not all(isinstance(note, str) for note in notes):
+            raise block.wrong("notes", "a list of texts")
+        return cls(**{name: _counts(block, name) for name in KEYS[:-1]}, notes=tuple(notes))
+
+
+def _counts(block: Block, key: str) -> dict[str, int] | None:
+    if block.raw[key] is None:
+        return None
+    found = block.block(key)
+    return {name: found.count(name) for name in found.raw}
