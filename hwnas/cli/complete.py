@@ -53,7 +53,7 @@ def tasks() -> list[str]:
 
 def hosted_runtimes() -> list[str]:
     """Runtimes that a board can be timed with."""
-    from hwnas.measure.agent import LOADERS
+    from hwnas.measure.loaders import LOADERS
 
     return list(LOADERS)
 

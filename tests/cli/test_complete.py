@@ -75,7 +75,7 @@ def asked(shell: str, line: str) -> str:
         ("hwnas measure --device jetso", ["jetson-nano", "jetson", "jetson-orin-nano", "jetson-tx2"]),
         ("hwnas search --space m", ["mnasnet", "mobilenet"]),
         ("hwnas compress m.py:build --task d", ["digits"]),
-        ("hwnas search --precision ", ["fp32", "fp16", "bf16", "int8"]),
+        ("hwnas search --precision ", ["fp32", "fp16", "bf16", "int8", "int8-dynamic", "int8-weights"]),
         ("hwnas search --sampler nsga", ["nsga2", "nsga3"]),
         ("hwnas device add x --like raspberry", ["raspberry-pi-4", "raspberry-pi-5"]),
         ("hwnas device add x --runtime lite", ["litert"]),
