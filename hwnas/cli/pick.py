@@ -23,6 +23,7 @@ def pick(
     Without a limit the knee of the front; else the most accurate model within the limits (with a least accuracy and no
     limit of the latency, the fastest).
     """
+    from hwnas.export.notes import graph_notes
     from hwnas.store import read_front
     from hwnas.viz.commands import export_command
     from hwnas.viz.table import Limits, neighbours
@@ -33,15 +34,17 @@ def pick(
     limits = Limits(max_latency_ms=max_latency, max_size_mb=max_size, min_accuracy=min_accuracy)
     chosen = choose(found, device=front_device(found, device), limits=limits)
     row = chosen.row
-    command = export_command(run, row.id, list(row.artifacts))
+    command, notes = export_command(run, row.id, list(row.artifacts)), graph_notes(run, row.id)
     if as_json:
-        print_json({"device": chosen.device, "why": chosen.why, "model": row.to_json(), "export": command})
+        print_json(
+            {"device": chosen.device, "why": chosen.why, "model": row.to_json(), "notes": notes, "export": command}
+        )
         return
     typer.echo(f"{row.id}: {chosen.why}")
     typer.echo(f"accuracy {percent(row.accuracy)} ({row.split}, n = {row.n}, {row.accuracy_source})")
     typer.echo(f"latency {latency_words(row.latency)}")
     typer.echo(f"size {size(row.size_bytes)}, {row.precision}")
-    for remark in row.remarks:
+    for remark in [*row.remarks, *notes]:
         typer.echo(f"note: {remark}")
     for words in neighbours(found, chosen):
         typer.echo(f"instead: {words}")
