@@ -24,6 +24,7 @@ def pick(
     Without a limit the knee of the front; else the most accurate model within the limits (with a least accuracy and no
     limit of the latency, the fastest).
     """
+    from hwnas.export.notes import graph_notes
     from hwnas.store import read_front
     from hwnas.viz.commands import export_command
     from hwnas.viz.table import Limits, neighbours
@@ -36,9 +37,11 @@ def pick(
     )
     chosen = choose(found, device=front_device(found, device), limits=limits)
     row = chosen.row
-    command = export_command(run, row.id, list(row.artifacts))
+    command, notes = export_command(run, row.id, list(row.artifacts)), graph_notes(run, row.id)
     if as_json:
-        print_json({"device": chosen.device, "why": chosen.why, "model": row.to_json(), "export": command})
+        print_json(
+            {"device": chosen.device, "why": chosen.why, "model": row.to_json(), "notes": notes, "export": command}
+        )
         return
     typer.echo(f"{row.id}: {chosen.why}")
     typer.echo(f"accuracy {percent(row.accuracy)} ({row.split}, n = {row.n}, {row.accuracy_source})")
@@ -46,7 +49,7 @@ def pick(
     if row.energy_mj is not None:
         typer.echo(f"energy {ms(row.energy_mj)} mJ an inference, measured")
     typer.echo(f"size {size(row.size_bytes)}, {row.precision}")
-    for remark in row.remarks:
+    for remark in [*row.remarks, *notes]:
         typer.echo(f"note: {remark}")
     for words in neighbours(found, chosen):
         typer.echo(f"instead: {words}")

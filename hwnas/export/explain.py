@@ -11,12 +11,12 @@ import numpy as np
 
 from hwnas.core.device import Device
 from hwnas.core.front import Front, FrontModel
-from hwnas.core.graph_record import GraphRecord
 from hwnas.core.ops import KINDS, OpList
 from hwnas.core.runtime import Runtime, random_input
 from hwnas.core.task import TaskShape
-from hwnas.errors import HwnasError, MeasurementError, RunFolderError
-from hwnas.export.bundle import MANIFEST, SCHEMA, facts_for
+from hwnas.errors import HwnasError, MeasurementError
+from hwnas.export.bundle import MANIFEST, SCHEMA
+from hwnas.export.notes import graph_notes
 from hwnas.export.promises import measure_item, promised_threads
 from hwnas.export.verify import verify_file
 from hwnas.latency.run_networks import RunNetworks
@@ -61,7 +61,7 @@ class Explanation:
         predicted_ms: of the whole, as the front promises.
         kinds: side by side; in the order of `KINDS`, the network last.
         why_unpredicted: why there is no predicted side; None if there is one.
-        notes: of the graph's record: what people should know of the file.
+        notes: what people should know of its files.
     """
 
     id: str
@@ -146,15 +146,8 @@ def explain_model(run_dir: Path, device: Device, model_id: str, *, seconds: floa
         predicted_ms=model.latency[device.name].predicted,
         kinds=kinds,
         why_unpredicted=why,
-        notes=_notes(facts_for(manifest, device.runtime)),
+        notes=tuple(graph_notes(run_dir, model.id)),
     )
-
-
-def _notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    try:
-        return GraphRecord.from_json(facts["details"]["graph"]).notes
-    except (KeyError, TypeError, RunFolderError):  # a run of before records were made
-        return ()
 
 
 def _side_by_side(

@@ -123,7 +123,7 @@
     }
     const ignoring = data.models.filter((m) => m.graphs.some((g) => g.ignored));
     if (ignoring.length) add(`${ignoring.length} of ${data.models.length} models compute in fp32 where their files are smaller.`,
-      `Their runtime stores a precision that it does not run in, in some layers or in all: ${ignoring.slice(0, 3).map((m) => short(m.id)).join(", ")}${ignoring.length > 3 ? " and others" : ""} say how many under "In the runtime".`);
+      `Their runtime stores a precision that it does not compute in, for some layers or for all: ${ignoring.slice(0, 3).map((m) => short(m.id)).join(", ")}${ignoring.length > 3 ? " and others" : ""} say how many under "In the runtime".`);
     if (data.left_out) add(`${plural(data.left_out, "model")} are not shown.`, `A page holds ${data.models.length}; \`hwnas front\` lists all of them.`);
     if (!data.models.length) add("No model is finished yet.", data.devices[0].searched.id.length
       ? "Dots are searched candidates: their accuracy is the supernet's, their latency is predicted."
@@ -638,7 +638,7 @@
       list.length ? h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "What compression bought" }, h("table", {},
         h("thead", {}, h("tr", {}, ["model", "predicted ms", "speed", "weights", "smaller", "accuracy"].map((t) => h("th", { scope: "col" }, t)))),
         h("tbody", {}, list.map((m) => { const at = m.bought.latency[d.name], w = m.bought.weights, a = m.bought.accuracy; return h("tr", {},
-          h("th", { scope: "row" }, h("button", { type: "button", class: "plain mono", on: { click: (e) => open(m.id, null, e.shiftKey) } }, short(m.id, 60)), h("small", { class: "cuts" }, [m.precision, short(cuts(m), 48)].filter(Boolean).join(" \u00b7 "))),
+          h("th", { scope: "row" }, h("button", { type: "button", class: "plain mono", on: { click: (e) => open(m.id, e.currentTarget, e.shiftKey) } }, short(m.id, 60)), h("small", { class: "cuts" }, [m.precision, short(cuts(m), 48)].filter(Boolean).join(" \u00b7 "))),
           h("td", {}, ms(at.after), h("small", {}, at.before === null ? "before: not known" : `from ${ms(at.before)}`)),
           h("td", {}, at.before === null ? "not known" : times(at.before, at.after)),
           h("td", {}, w.before === null ? "not known" : size(w.after), w.before === null ? null : h("small", {}, `from ${size(w.before)}`)),

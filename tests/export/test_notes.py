@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwnas.core.graph_record import GraphRecord
+from hwnas.export.bundle import MANIFEST
+from hwnas.export.notes import graph_notes
+from hwnas.store import write_json
+
+Run = tuple[Path, dict[str, Any]]
+
+
+def noted(note: str, runtime: str) -> dict[str, Any]:
+    return {"runtime": {"name": runtime}, "details": {"graph": GraphRecord(notes=(note,)).to_json()}}
+
+
+def rewritten(run: Run, folder: Path, **changes: Any) -> tuple[Path, str]:
+    """A copy of the run whose manifest says something else."""
+    shutil.copytree(run[0], folder / "run")
+    model_id = str(run[1]["id"])
+    write_json(folder / "run" / "models" / model_id / MANIFEST, {**run[1], **changes})
+    return folder / "run", model_id
+
+
+def test_every_file_says_its_own(run: Run, tmp_path: Path) -> None:
+    folder, model_id = rewritten(run, tmp_path, **noted("slow", "a"), others=[noted("slower", "b"), {"runtime": None}])
+    assert graph_notes(folder, model_id) == ["a: slow", "b: slower"]
+
+
+def test_a_file_that_runs_as_it_is_stored_has_none(run: Run) -> None:
+    folder, manifest = run
+    assert manifest["details"]["graph"]["precisions"] == {"int8": 6}
+    assert graph_notes(folder, manifest["id"]) == []
+
+
+@pytest.mark.parametrize("details", [None, {}, {"graph": 3}, {"graph": {"notes": ["x"]}}])
+def test_damage_is_no_note(run: Run, tmp_path: Path, details: object) -> None:
+    folder, model_id = rewritten(run, tmp_path, details=details, others="none")
+    assert graph_notes(folder, model_id) == []
+    assert graph_notes(folder, "../../etc") == []
+    assert graph_notes(folder, "nothing") == []
