@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
+NAME_WIDTH = 36
+
 
 def verify(
     run: Run,
@@ -90,7 +92,7 @@ def _show(found: Explanation) -> None:
         (
             (
                 *(at, op.kind, op.operator, _shape(op.output), _ms(op.ms), _ms(profile.net_ms(op))),
-                *(percent(profile.net_ms(op) / profile.plain_ms, 1), op.name),
+                *(percent(profile.net_ms(op) / profile.plain_ms, 1), _ending(op.name)),
             )
             for at, op in enumerate(profile.operations)
         ),
@@ -131,7 +133,12 @@ def _shape(output: tuple[int, ...] | None) -> str:
     return "" if output is None else "x".join(map(str, output))
 
 
+def _ending(name: str) -> str:
+    """Names of nodes begin alike, with the modules around them."""
+    return name if len(name) <= NAME_WIDTH else f"\u2026{name[1 - NAME_WIDTH :]}"
+
+
 def _ms(value: float) -> str:
     from hwnas.viz.text import ms
 
-    return "0" if value == 0 else f"-{ms(-value)}" if value < 0 else ms(value)
+    return ms(value) if value else "0"

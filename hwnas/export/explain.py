@@ -187,7 +187,7 @@ def _side_by_side(
         for kind in KINDS
         if kind in seen or kind in promised
     ]
-    rest_ms = profile.plain_ms - sum(row.measured_ms for row in rows)
+    rest_ms = max(0.0, round(profile.plain_ms - sum(row.measured_ms for row in rows), 9))
     rest = KindTime("network", 0, None if why else 0, rest_ms, network_ms)
     return (*rows, rest), why
 

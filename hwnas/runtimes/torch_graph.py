@@ -10,6 +10,7 @@ from hwnas.core.graph_record import GraphRecord
 from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import InputArray, as_input
 from hwnas.errors import MeasurementError, RuntimeExportError
+from hwnas.runtimes.exporting import no_native_stderr
 from hwnas.runtimes.recorded import plain_precision
 
 __all__ = ["graph_record", "profile"]
@@ -61,7 +62,8 @@ def profile(path: Path, session: Any, inputs: InputArray, *, calls: int, warmup:
     try:
         for _ in range(warmup):
             session.run(values)
-        with torch_profile(activities=[ProfilerActivity.CPU], record_shapes=True) as made:
+        # Its native part writes to the terminal when it starts and stops.
+        with no_native_stderr(), torch_profile(activities=[ProfilerActivity.CPU], record_shapes=True) as made:
             for _ in range(calls):
                 session.run(values)
         events = [e for e in made.events() if e.cpu_parent is None and e.name.startswith("aten::")]

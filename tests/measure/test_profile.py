@@ -81,6 +81,14 @@ def test_the_profilers_own_cost_is_what_the_call_does_not_take() -> None:
     assert [found.net_ms(op) for op in parts] == [1.0, 3.0, 0.0]
 
 
+@pytest.mark.parametrize("plain_ms", [0.1, 1.0, 3.3, 5.0, 7.2])
+def test_what_is_left_adds_up_to_the_call(plain_ms: float) -> None:
+    times = (2.0, 4.0, 0.01, 0.01, 1.2, 0.0)
+    parts = tuple(OperationTime("conv", "Conv", str(place), None, ms) for place, ms in enumerate(times))
+    found = Profile(parts, plain_ms=plain_ms, calls=1)
+    assert sum(found.net_ms(op) for op in parts) == pytest.approx(plain_ms)
+
+
 def test_a_profiler_that_names_nothing_is_refused() -> None:
     with pytest.raises(MeasurementError, match="names no operation"):
         profile_file(Scripted(()), Path("x"), INPUT, clock_ns=Clock(), seconds=1)

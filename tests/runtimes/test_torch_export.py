@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hwnas.errors import RuntimeExportError
+from hwnas.errors import MeasurementError, RuntimeExportError
 from hwnas.plugins import load_plugin
 from hwnas.runtimes.torch_export import Torch, TorchCompiled, TorchCuda
 from hwnas.testing.networks import small_network
@@ -41,6 +41,21 @@ def test_the_compiled_program_answers_alike(tmp_path: Path) -> None:
     Torch().export(small_network(), spec_of("fp32"), path)
     eager, compiled = (runtime.load(path).run(samples(3)) for runtime in (Torch(), TorchCompiled()))
     np.testing.assert_allclose(compiled, eager, rtol=1e-3, atol=1e-5)
+
+
+def test_profiling_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.pt2"
+    Torch().export(small_network(), spec_of("fp32"), path)
+    capfd.readouterr()
+    assert Torch().profile(path, samples(1), calls=2, warmup=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_inductor_compiled_has_no_profiler(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt2"
+    TorchCompiled().export(small_network(), spec_of("fp32"), path)
+    with pytest.raises(MeasurementError, match="inductor"):
+        TorchCompiled().profile(path, samples(1))
 
 
 class Trap:
