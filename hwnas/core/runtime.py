@@ -10,7 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ExportSpec", "ExportedModel", "InputArray", "Runtime", "Session", "as_input", "random_input"]
+__all__ = [
+    *("MIN_MAX", "ExportSpec", "ExportedModel", "InputArray", "Runtime", "Session"),
+    *("as_input", "calibration_methods", "random_input"),
+]
 
 FloatArray = NDArray[np.float32]
 InputArray = NDArray[Any]  # float32 values, or int64 ids
@@ -28,6 +31,14 @@ def random_input(shape: tuple[int, ...], n_ids: int | None, rng: np.random.Gener
     return rng.standard_normal(shape).astype(np.float32)
 
 
+MIN_MAX = "min-max"
+
+
+def calibration_methods(runtime: Runtime) -> tuple[str, ...]:
+    """How a runtime's int8 ranges can be set, min-max first; its attribute of this name, which it need not have."""
+    return tuple(getattr(runtime, "calibration_methods", (MIN_MAX,)))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportSpec:
     """What an export needs beside the model.
@@ -37,6 +48,8 @@ class ExportSpec:
         input_shape: without the batch dimension.
         n_ids: the input is int64 ids from 0 to `n_ids` - 1; None: it is float32.
         calibration: `n x input_shape`, normalised training samples that set int8 ranges; never the test split.
+        calibration_method: how these samples set the ranges of activations: "min-max", or another one of the runtime's
+            `calibration_methods`.
         cpu_flags: instruction sets of the *target's* CPU; int8 weights lose a bit where it has no VNNI.
         metadata: text pairs written into the file itself.
     """
@@ -45,6 +58,7 @@ class ExportSpec:
     input_shape: tuple[int, ...]
     n_ids: int | None = None
     calibration: InputArray | None = field(default=None, repr=False)
+    calibration_method: str = MIN_MAX
     cpu_flags: frozenset[str] = frozenset()
     metadata: Mapping[str, str] = field(default_factory=dict)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.candidate import Candidate
-from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime
+from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime, calibration_methods
 from hwnas.core.task import InputPreprocessing, Split, Task
 from hwnas.errors import ConfigError, RunFolderError
 from hwnas.export.counts import count
@@ -50,6 +51,7 @@ def export_bundle(
     others: Sequence[Runtime] = (),
     extra: Mapping[str, Any] | None = None,
     read_accuracy: Callable[[Path, Runtime], Mapping[str, Any]] | None = None,
+    least_validation: float | None = None,
 ) -> dict[str, Any]:
     """Write `folder`/models/<candidate id>/: a file for each runtime, and manifest.json; an older bundle is replaced.
 
@@ -65,6 +67,8 @@ def export_bundle(
         extra: more keys for the manifest (latency, seed ...); none of its own.
         read_accuracy: reads the accuracy of a file that was written, by its runtime; what it returns becomes the
             manifest's "accuracy".
+        least_validation: an int8 file that is less accurate on the validation split is made again, with ranges set in
+            the other ways that the runtime knows, and the most accurate one is kept.
     Returns:
         The manifest; its "artifact" holds "format", "path" (relative to `folder`), "sha256" and "size_bytes".
     Raises:
@@ -82,7 +86,9 @@ def export_bundle(
         cpu_flags=cpu_flags,
         metadata=_metadata(candidate, task, precision),
     )
-    facts = _facts(runtime, runtime.export(model, spec, home / f"model{runtime.suffix}"), folder)
+    path, least = home / f"model{runtime.suffix}", least_validation if precision == "int8" else None
+    exported, accuracy = _best_export(runtime, model, spec, path, read_accuracy, least)
+    facts = _facts(runtime, exported, folder)
     counts = count(model, spec.input_shape, dtype=spec.dtype)
     calibration = None if samples is None else {"samples": len(samples), "split": "train", "seed": CALIBRATION_SEED}
     manifest = _manifest(candidate, task, precision, facts) | {
@@ -100,10 +106,38 @@ def export_bundle(
     if further:
         manifest["others"] = further
     if read_accuracy is not None:
-        for of, by in zip([manifest, *further], [runtime, *others], strict=True):
+        manifest["accuracy"] = accuracy
+        for of, by in zip(further, others, strict=True):
             of["accuracy"] = dict(read_accuracy(folder / of["artifact"]["path"], by))
     write_json(home / MANIFEST, manifest)
     return manifest
+
+
+def _best_export(
+    runtime: Runtime,
+    model: Any,
+    spec: ExportSpec,
+    path: Path,
+    read_accuracy: Callable[[Path, Runtime], Mapping[str, Any]] | None,
+    least: float | None,
+) -> tuple[ExportedModel, dict[str, Any] | None]:
+    """A file and its accuracy; calibrated by further methods while it has less than `least` on the validation split."""
+    best = runtime.export(model, spec, path)
+    accuracy = None if read_accuracy is None else dict(read_accuracy(path, runtime))
+    if read_accuracy is None or accuracy is None or least is None:
+        return best, accuracy
+    for method in calibration_methods(runtime)[1:]:
+        if accuracy["validation"]["value"] >= least:
+            break
+        other = path.with_name(f"{method}{path.suffix}")
+        tried = runtime.export(model, replace(spec, calibration_method=method), other)
+        found = dict(read_accuracy(other, runtime))
+        if found["validation"]["value"] > accuracy["validation"]["value"]:
+            other.replace(path)
+            best, accuracy = replace(tried, path=path), found
+        else:
+            other.unlink()
+    return best, accuracy
 
 
 def _home(home: Path) -> Path:

@@ -15,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime, Session, as_input, random_input
+from hwnas.core.runtime import (
+    ExportedModel,
+    ExportSpec,
+    Runtime,
+    Session,
+    as_input,
+    calibration_methods,
+    random_input,
+)
 from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph
 from hwnas.runtimes.cpu_flags import needs_reduced_range
@@ -33,7 +41,7 @@ MAX_FP32_PARITY = 1e-4
 _PARITY_SAMPLES = 4  # more than one, so that a batch axis that was frozen at export is found
 
 Convert = Callable[[Path, Path], dict[str, Any]]
-Quantize = Callable[[Path, Path, InputArray, bool, tuple[str, ...]], dict[str, Any]]
+Quantize = Callable[[Path, Path, ExportSpec, bool, tuple[str, ...]], dict[str, Any]]
 
 
 def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, convert: Convert) -> ExportedModel:
@@ -88,6 +96,11 @@ def _check(runtime: Runtime, model: Any, spec: ExportSpec) -> None:
         raise RuntimeExportError("the model is in training mode; call model.eval() before the export")
     if spec.precision != "int8":
         return
+    if spec.calibration_method not in calibration_methods(runtime):
+        raise RuntimeExportError(
+            f"runtime {runtime.name!r} cannot set int8 ranges by {spec.calibration_method!r}; allowed: "
+            f"{', '.join(calibration_methods(runtime))}"
+        )
     shape = None if spec.calibration is None else spec.calibration.shape
     if shape is None or shape[0] == 0 or tuple(shape[1:]) != tuple(spec.input_shape):
         raise RuntimeExportError(
@@ -122,8 +135,8 @@ def convert_by_onnx(model: Any, folder: Path, done: Path, spec: ExportSpec, quan
     """The conversion of runtimes that read ONNX, for `export_checked`.
 
     Args:
-        quantize: (fp32 file, file to write, samples, whether weights keep 7 bits, modules that stay in fp32) ->
-            details of its method.
+        quantize: (fp32 file, file to write, spec with samples, whether weights keep 7 bits, modules that stay in fp32)
+            -> details of its method.
     """
     fp32 = folder / "fp32.onnx"
     export_onnx(model, spec.input_shape, fp32, dtype=spec.dtype)
@@ -133,7 +146,7 @@ def convert_by_onnx(model: Any, folder: Path, done: Path, spec: ExportSpec, quan
         details["kept_in_fp32"] = list(kept)
     if spec.precision == "int8" and spec.calibration is not None:
         reduce_range = needs_reduced_range(spec.cpu_flags)
-        details |= {**quantize(fp32, done, spec.calibration, reduce_range, kept), "reduce_range": reduce_range}
+        details |= {**quantize(fp32, done, spec, reduce_range, kept), "reduce_range": reduce_range}
     elif spec.precision == "fp16":
         onnx_graph.to_fp16(fp32, done, kept)
     else:

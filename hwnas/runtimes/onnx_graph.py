@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["describe", "nodes_within", "quantize_int8", "to_fp16", "write_metadata"]
+__all__ = ["METHODS", "describe", "nodes_within", "quantize_int8", "to_fp16", "write_metadata"]
+
+METHODS = {"min-max": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}  # as onnxruntime calls them
 
 # Elements of one calibration feed; all samples in one feed would need the activations of all at once.
 _FEED_ELEMENTS = 2_000_000
@@ -45,8 +47,9 @@ def quantize_int8(
     reduce_range: bool,
     kept: Sequence[str] = (),
     is_symmetric: bool = False,
+    method: str = "min-max",
 ) -> None:
-    """Static QDQ quantization: int8 weights per channel, uint8 activations, ranges from minimum and maximum.
+    """Static QDQ quantization: int8 weights per channel, uint8 activations.
 
     Args:
         source: fp32 file; `target`: the file to write.
@@ -55,6 +58,7 @@ def quantize_int8(
         kept: modules whose nodes stay in fp32.
         is_symmetric: what TensorRT reads: activations in int8 around zero, biases in float, a pair of Q and DQ at each
             weight (TensorRT developer guide, "Working with Quantized Types").
+        method: one of `METHODS`, how samples set the ranges of activations.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -73,7 +77,7 @@ def quantize_int8(
         reduce_range=reduce_range,
         activation_type=QuantType.QInt8 if is_symmetric else QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
+        calibrate_method=CalibrationMethod[METHODS[method]],
         extra_options=dict.fromkeys(("ActivationSymmetric", "AddQDQPairToWeight", "DedicatedQDQPair"), True)
         | {"QuantizeBias": False}
         if is_symmetric

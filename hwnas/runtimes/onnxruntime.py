@@ -87,6 +87,7 @@ class OnnxRuntime:
     name: str = "onnxruntime"
     suffix: str = ".onnx"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    calibration_methods: tuple[str, ...] = tuple(onnx_graph.METHODS)
     provider: str = CPU
 
     def version(self) -> str:
@@ -138,9 +139,12 @@ class OnnxRuntimeTensorRt(OnnxRuntime):
     provider: str = "TensorrtExecutionProvider"
 
 
-def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
-    onnx_graph.quantize_int8(fp32, done, samples, input_name=INPUT_NAME, reduce_range=reduce_range, kept=kept)
+def _quantize(fp32: Path, done: Path, spec: ExportSpec, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
+    samples, method = as_input(np.asarray(spec.calibration)), spec.calibration_method
+    onnx_graph.quantize_int8(
+        fp32, done, samples, input_name=INPUT_NAME, reduce_range=reduce_range, kept=kept, method=method
+    )
     return {
         "quantization": "static QDQ, int8 weights per channel, uint8 activations",
-        "calibration": {"method": "min-max", "samples": len(samples)},
+        "calibration": {"method": method, "samples": len(samples)},
     }

@@ -18,7 +18,7 @@ import numpy as np
 
 from hwnas.core.graph_record import GraphRecord
 from hwnas.core.profile import TimedOperation
-from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
+from hwnas.core.runtime import MIN_MAX, ExportedModel, ExportSpec, FloatArray, InputArray, as_input
 from hwnas.errors import MissingDependencyError, RuntimeExportError
 from hwnas.runtimes import onnx_graph, openvino_graph
 from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx, export_checked, first_line
@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "INFERENCE_PRECISION_HINT": "f32",
     "ENABLE_CPU_PINNING": False,
 }
+_CUT_OFF = 1e-4  # share of values at each end that "percentile" leaves out of the range
 _INSTALL = "runtime 'openvino' needs: pip install 'hwnas[openvino]'"
 
 
@@ -88,6 +89,7 @@ class OpenVino:
     name: str = "openvino"
     suffix: str = ".onnx"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    calibration_methods: tuple[str, ...] = (MIN_MAX, "percentile")
 
     def version(self) -> str:
         """Version of the installed OpenVINO.
@@ -121,15 +123,15 @@ class OpenVino:
         return details | {"graph": attempted(self.load(done).graph_record), "load_with": SETTINGS}
 
 
-def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
+def _quantize(fp32: Path, done: Path, spec: ExportSpec, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
     """NNCF on the ONNX graph; weights keep 7 bits where the target's u8 x s8 sums saturate at 16 bits."""
     import onnx
 
+    samples = as_input(np.asarray(spec.calibration))
     with _quiet():
         try:
             import nncf
             from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
-            from nncf.quantization.range_estimator import RangeEstimatorParametersSet
         except ImportError as error:
             raise MissingDependencyError(_INSTALL) from error
         fix = OverflowFix.ENABLE if reduce_range else OverflowFix.DISABLE
@@ -137,7 +139,7 @@ def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, k
         names = onnx_graph.nodes_within(model.graph, kept)
         quantized = nncf.quantize(
             model,
-            nncf.Dataset([{INPUT_NAME: sample[None]} for sample in as_input(samples)]),
+            nncf.Dataset([{INPUT_NAME: sample[None]} for sample in samples]),
             ignored_scope=nncf.IgnoredScope(names=names, validate=False) if names else None,
             subset_size=len(samples),
             # With activations that are not symmetric (MIXED) most convolutions run in fp32, between conversions.
@@ -145,14 +147,31 @@ def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, k
             advanced_parameters=AdvancedQuantizationParameters(
                 overflow_fix=fix,
                 # The mean over samples, which is NNCF's own choice, cuts off what few samples reach.
-                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+                activations_range_estimator_params=_ranges(spec.calibration_method),
             ),
         )
     onnx.save(quantized, str(done))
     return {
         "quantization": "NNCF, static, int8 weights per channel, symmetric 8-bit activations, fast bias correction",
-        "calibration": {"method": "min-max", "samples": len(samples)},
+        "calibration": {"method": spec.calibration_method, "samples": len(samples)},
     }
+
+
+def _ranges(method: str) -> Any:
+    """How NNCF reads ranges: from the least and the most of all samples, or cut off at both ends of each."""
+    from nncf.quantization.range_estimator import (
+        AggregatorType,
+        RangeEstimatorParameters,
+        RangeEstimatorParametersSet,
+        StatisticsCollectorParameters,
+        StatisticsType,
+    )
+
+    if method == MIN_MAX:
+        return RangeEstimatorParametersSet.MINMAX
+    ends = (StatisticsType.QUANTILE, AggregatorType.MIN), (StatisticsType.QUANTILE, AggregatorType.MAX)
+    low, high = (StatisticsCollectorParameters(kind, of, quantile_outlier_prob=_CUT_OFF) for kind, of in ends)
+    return RangeEstimatorParameters(min=low, max=high)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray
+import numpy as np
+
+from hwnas.core.runtime import ExportedModel, ExportSpec, as_input
 from hwnas.runtimes import onnx_graph, onnxruntime_graph
 from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx, export_checked
 from hwnas.runtimes.onnxruntime import OnnxRuntime, OnnxSession
@@ -24,6 +26,7 @@ class TensorRt:
     name: str = "tensorrt"
     suffix: str = ".onnx"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    calibration_methods: tuple[str, ...] = tuple(onnx_graph.METHODS)
 
     def version(self) -> str:
         """Version of ONNX Runtime, which makes and checks the files; that of TensorRT is read on the device.
@@ -51,11 +54,11 @@ class TensorRt:
         return details | {"engine": "built on the device", "checked_with": self.load(done).provider, "graph": graph}
 
 
-def _quantize(fp32: Path, done: Path, samples: InputArray, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
-    onnx_graph.quantize_int8(
-        fp32, done, samples, input_name=INPUT_NAME, reduce_range=False, kept=kept, is_symmetric=True
-    )
+def _quantize(fp32: Path, done: Path, spec: ExportSpec, reduce_range: bool, kept: tuple[str, ...]) -> dict[str, Any]:
+    samples, method = as_input(np.asarray(spec.calibration)), spec.calibration_method
+    given = {"input_name": INPUT_NAME, "kept": kept, "method": method}
+    onnx_graph.quantize_int8(fp32, done, samples, reduce_range=False, is_symmetric=True, **given)  # type: ignore[arg-type]
     return {
         "quantization": "static QDQ, symmetric: int8 weights per channel, int8 activations",
-        "calibration": {"method": "min-max", "samples": len(samples)},
+        "calibration": {"method": method, "samples": len(samples)},
     }

@@ -44,6 +44,7 @@ __all__ = ["Finished", "Finisher", "NetworkSource", "finishing_order"]
 WHOLE_IMAGES = 256
 # What an int8 model's training with rounding gets of the epochs and of the time, and of the learning rate.
 AWARE_SHARE, AWARE_RATE = 0.25, 0.1
+TOLERATED_LOSS = 0.005  # of accuracy at int8: what loses more is calibrated in other ways, too
 RECALIBRATION_IMAGES = 128
 
 
@@ -226,6 +227,7 @@ class Finisher:
                 }
             },
             read_accuracy=lambda path, runtime: self._accuracies(path, runtime, precision, start),
+            least_validation=tuned.accuracy - TOLERATED_LOSS,
         )
         return self._finished(candidate, manifest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hwnas.core.graph_record import GraphRecord
 from hwnas.core.ops import KINDS
 from hwnas.core.profile import Profiler
-from hwnas.core.runtime import ExportSpec, FloatArray, Runtime
+from hwnas.core.runtime import MIN_MAX, ExportSpec, FloatArray, Runtime, calibration_methods
 from hwnas.errors import MeasurementError, RuntimeExportError
 from hwnas.testing.networks import ids_network, kept_network, small_network
 
@@ -127,6 +128,22 @@ class RuntimeContract:
             pytest.skip("the runtime has no int8")
         with pytest.raises(RuntimeExportError, match="calibration"):
             runtime.export(small_network(), ExportSpec(precision="int8", input_shape=INPUT_SHAPE), tmp_path / "model")
+
+    def test_int8_ranges_are_set_as_asked(self, runtime: Runtime, tmp_path: Path) -> None:
+        """Each calibration method that a runtime names gives a file that answers nearly like torch; others do not."""
+        if "int8" not in runtime.precisions:
+            pytest.skip("the runtime has no int8")
+        assert calibration_methods(runtime)[0] == MIN_MAX
+        network = small_network(input_shape=INPUT_SHAPE, n_outputs=N_OUTPUTS)
+        wanted = torch_logits(samples(4))
+        for method in calibration_methods(runtime)[1:]:
+            path = tmp_path / f"{method}{runtime.suffix}"
+            details = runtime.export(network, replace(spec_of("int8"), calibration_method=method), path).details
+            assert details["calibration"]["method"] == method
+            difference = np.abs(runtime.load(path).run(samples(4)) - wanted).max()
+            assert difference <= TOLERANCE["int8"] * np.abs(wanted).max(), method
+        with pytest.raises(RuntimeExportError, match="by 'guess'; allowed: min-max"):
+            runtime.export(network, replace(spec_of("int8"), calibration_method="guess"), tmp_path / "model")
 
     def test_a_broken_file_is_an_error_of_ours(self, runtime: Runtime, tmp_path: Path) -> None:
         """Loading a file of nonsense, or none at all, raises RuntimeExportError."""
