@@ -1,1 +1,1 @@
-"""Contract tests for plugin authors, and a fake device."""
+"""Contract tests for plugin authors, small networks, an example front, and a clock that tests set."""
