@@ -731,8 +731,10 @@
   dark.addEventListener("change", () => { chart(); greyOut(); bought(); courseChart(); });
   begin(!data.models.length); // the front is the first picture; thousands of candidates follow behind it
   requestAnimationFrame(() => setTimeout(() => {
+    performance.mark("front");
     if (data.models.length && devices().some((d) => d.searched.id.length)) chart();
     document.documentElement.dataset.ready = "yes";
+    performance.mark("ready");
   }));
   if (data.live) setTimeout(look, 2000);
 })();
