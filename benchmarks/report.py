@@ -4,8 +4,8 @@
 
 A made-up run with real networks and the shipped predictors. Told are the size of the page, the time from the start of
 loading it to the picture of the front and to that of all candidates (median of several loads, each in a browser context
-of its own), and from a click
-on a model's row to its open panel, drawn (median over models). Needs playwright and Chromium.
+of its own), and from a click on a model's row to its open panel, drawn (median over models). Needs playwright and
+Chromium.
 """
 
 from __future__ import annotations
