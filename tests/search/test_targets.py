@@ -44,7 +44,8 @@ def test_several_devices_share_space_task_and_precisions(few_digits: Task) -> No
     first, second = both.setups
     assert first.space is second.space
     assert first.task is second.task
-    assert [runtime.name for runtime in both.runtimes] == ["onnxruntime"]
+    # Nobody says what the Nano ran: its files are for ONNX Runtime.
+    assert [runtime.name for runtime in both.runtimes] == ["onnxruntime", "tensorrt"]
     assert both.facts()["device"] == ["jetson-nano", "jetson-tx2"]
 
 
