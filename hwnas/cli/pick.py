@@ -49,7 +49,7 @@ def pick(
     if row.energy_mj is not None:
         typer.echo(f"energy {ms(row.energy_mj)} mJ an inference, measured")
     typer.echo(f"size {size(row.size_bytes)}, {row.precision}")
-    for remark in [*row.remarks, *notes]:
+    for remark in [*row.remarks, *(f"on the machine that exported it, {note}" for note in notes)]:
         typer.echo(f"note: {remark}")
     for words in neighbours(found, chosen):
         typer.echo(f"instead: {words}")

@@ -176,7 +176,7 @@ def _graph(details: object) -> list[str]:
         record = GraphRecord.from_json(details["graph"] if isinstance(details, Mapping) else None)
     except (KeyError, RunFolderError):  # a run of before records were made
         return []
-    rows = [f"| note | {_code(note)} |" for note in record.notes]
+    rows = [f"| on the machine that exported it | {_code(note)} |" for note in record.notes]
     if record.before is not None:
         runs = "not known" if record.after is None else sum(record.after.values())
         rows.append(f"| operations in the file, operations that run | {sum(record.before.values())}, {runs} |")

@@ -122,8 +122,9 @@
         "The predictor was not fitted on such networks: the true latency may lie outside the interval.");
     }
     const ignoring = data.models.filter((m) => m.graphs.some((g) => g.ignored));
-    if (ignoring.length) add(`${ignoring.length} of ${data.models.length} models compute in fp32 where their files are smaller.`,
-      `Their runtime stores a precision that it does not compute in, for some layers or for all: ${ignoring.slice(0, 3).map((m) => short(m.id)).join(", ")}${ignoring.length > 3 ? " and others" : ""} say how many under "In the runtime".`);
+    if (ignoring.length) add(`${ignoring.length} of ${data.models.length} models compute in fp32 where their files are smaller, on the machine that exported them.`,
+      `The runtime there stores a precision that it does not compute in, for some layers or for all; another device may. `
+        + `${ignoring.slice(0, 3).map((m) => short(m.id)).join(", ")}${ignoring.length > 3 ? " and others" : ""} say how many under "In the runtime".`);
     if (data.left_out) add(`${plural(data.left_out, "model")} are not shown.`, `A page holds ${data.models.length}; \`hwnas front\` lists all of them.`);
     if (!data.models.length) add("No model is finished yet.", data.devices[0].searched.id.length
       ? "Dots are searched candidates: their accuracy is the supernet's, their latency is predicted."
