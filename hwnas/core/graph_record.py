@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hwnas.core.json_block import Block
+from hwnas.errors import RunFolderError
 
-__all__ = ["GraphRecord"]
+__all__ = ["GraphRecord", "records_in"]
 
 KEYS = ("before", "after", "fused", "precisions", "notes")
 
@@ -72,6 +73,18 @@ class GraphRecord:
         if not all(isinstance(note, str) for note in notes):
             raise block.wrong("notes", "a list of texts")
         return cls(**{name: _counts(block, name) for name in KEYS[:-1]}, notes=tuple(notes))
+
+
+def records_in(manifest: Mapping[str, Any]) -> list[tuple[str, GraphRecord]]:
+    """Of each file of a manifest its runtime and its record; those without one, or with a damaged one, are left out."""
+    found = []
+    others = manifest.get("others", ())
+    for facts in [manifest, *(others if isinstance(others, list) else ())]:
+        try:
+            found.append((str(facts["runtime"]["name"]), GraphRecord.from_json(facts["details"]["graph"])))
+        except (KeyError, TypeError, RunFolderError):
+            continue
+    return found
 
 
 def _counts(block: Block, key: str) -> dict[str, int] | None:

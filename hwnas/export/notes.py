@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwnas.core.graph_record import GraphRecord
+from hwnas.core.graph_record import records_in
 from hwnas.errors import RunFolderError, SchemaError
 from hwnas.export.bundle import MANIFEST, SCHEMA
 from hwnas.store import inside, read_json
@@ -18,12 +18,4 @@ def graph_notes(run_dir: Path, model_id: str) -> list[str]:
         manifest = read_json(inside(run_dir, f"models/{model_id}/{MANIFEST}"), schema=SCHEMA)
     except (RunFolderError, SchemaError, OSError, ValueError):
         return []
-    found = []
-    others = manifest.get("others", ())
-    for facts in [manifest, *(others if isinstance(others, list) else ())]:
-        try:
-            record, runtime = GraphRecord.from_json(facts["details"]["graph"]), str(facts["runtime"]["name"])
-        except (KeyError, TypeError, RunFolderError):
-            continue
-        found += [f"{runtime}: {note}" for note in record.notes]
-    return found
+    return [f"{runtime}: {note}" for runtime, record in records_in(manifest) for note in record.notes]

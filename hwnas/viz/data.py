@@ -10,7 +10,7 @@ import numpy as np
 
 from hwnas.compress.sensitivity import Sensitivity
 from hwnas.core.front import Front, FrontModel
-from hwnas.core.graph_record import GraphRecord
+from hwnas.core.graph_record import records_in
 from hwnas.core.pareto import is_non_dominated
 from hwnas.core.task import TaskShape
 from hwnas.devices.resolve import find_device, measure_of
@@ -242,16 +242,10 @@ def _classes(manifest: Mapping[str, Any]) -> list[list[Any]] | None:
 
 def _graphs(manifest: Mapping[str, Any], precision: str) -> list[dict[str, Any]]:
     """What each file's runtime makes of it; files of before records were made are left out."""
-    found = []
-    others = manifest.get("others", ())
-    for facts in [manifest, *(others if isinstance(others, list) else ())]:
-        try:
-            record = GraphRecord.from_json(facts["details"]["graph"])
-            runtime = str(facts["runtime"]["name"])
-        except (KeyError, TypeError, RunFolderError):
-            continue
-        found.append({"runtime": runtime, "ignored": record.ignored(precision), **record.to_json()})
-    return found
+    return [
+        {"runtime": runtime, "ignored": record.ignored(precision), **record.to_json()}
+        for runtime, record in records_in(manifest)
+    ]
 
 
 def _files(model: FrontModel, manifest: Mapping[str, Any], run_dir: Path) -> list[dict[str, Any]]:
