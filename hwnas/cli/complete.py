@@ -53,9 +53,9 @@ def tasks() -> list[str]:
 
 def hosted_runtimes() -> list[str]:
     """Runtimes that a board can be timed with."""
-    from hwnas.measure.loaders import LOADERS
+    from hwnas.measure.loaders import BOARD_RUNTIMES
 
-    return list(LOADERS)
+    return list(BOARD_RUNTIMES)
 
 
 def precisions() -> list[str]:

@@ -73,7 +73,7 @@ def _board(name: str, host: str, *, like: str | None, runtime: str | None, pytho
     from hwnas.core.device import Device, reach_of
     from hwnas.devices.resolve import all_devices, find_device
     from hwnas.errors import ConfigError
-    from hwnas.measure.session import RUNTIMES
+    from hwnas.measure.loaders import BOARD_RUNTIMES
     from hwnas.plugins import load_plugin
 
     shipped = {name for other in all_devices() if not other.is_board for name in (other.name, *other.aliases)}
@@ -81,9 +81,8 @@ def _board(name: str, host: str, *, like: str | None, runtime: str | None, pytho
         raise ConfigError(f"{name!r} is a device that hwnas has already; choose another name, such as my-{name}")
     model = Device(name=name, title=name, kind="cpu", runtime="onnxruntime") if like is None else find_device(like)
     runs = runtime or model.runtime
-    there = [runtime for runtime in RUNTIMES if runtime != "aotinductor"]  # its packages are for this machine's CPU
-    if runs not in there:
-        raise ConfigError(f"runtime {runs!r} cannot be timed on a board; --runtime takes: {', '.join(there)}")
+    if runs not in BOARD_RUNTIMES:
+        raise ConfigError(f"runtime {runs!r} cannot be timed on a board; --runtime takes: {', '.join(BOARD_RUNTIMES)}")
     kind = kind or model.kind
     precisions = model.precisions
     if like is None or runs != model.runtime:

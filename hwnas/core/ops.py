@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-__all__ = ["BYTES", "KINDS", "Op", "OpList", "Segment"]
+__all__ = ["BYTES", "KINDS", "WEIGHT_BYTES", "Op", "OpList", "Segment"]
 
 Shape = tuple[int, ...]
 
 # Bytes of an activation at each precision; those of an int8 network are int8 too (static quantization).
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "int8-dynamic": 4, "int8-weights": 4}
-_WEIGHT_BYTES = BYTES | {"int8-dynamic": 1, "int8-weights": 1}
+WEIGHT_BYTES = BYTES | {"int8-dynamic": 1, "int8-weights": 1}
 
 KINDS = (
     "conv",  # dense convolution, kernel > 1
@@ -94,7 +94,7 @@ class Op:
     @property
     def weight_bytes(self) -> int:
         """Bytes of parameters read."""
-        return self.params * _WEIGHT_BYTES[self.precision]
+        return self.params * WEIGHT_BYTES[self.precision]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, derived byte counts included."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GPU_RUNTIMES", "LOADERS", "PACKAGES", "PROVIDERS", "Array", "Loaded", "version_of"]
+__all__ = ["BOARD_RUNTIMES", "GPU_RUNTIMES", "LOADERS", "PACKAGES", "PROVIDERS", "Array", "Loaded", "version_of"]
 
 Array = Any  # a numpy array
 Loaded = tuple[Callable[[], Any], Any]  # one inference, and the shape of its output
@@ -251,6 +251,8 @@ LOADERS: dict[str, Callable[[str, int, Array], Loaded]] = {
 }
 
 
+# The packages of AOTInductor are for the CPU of the machine that makes them.
+BOARD_RUNTIMES = tuple(name for name in LOADERS if name != "aotinductor")
 # Module and distribution of a runtime, where they are not named as it is.
 PACKAGES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),

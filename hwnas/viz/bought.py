@@ -9,7 +9,7 @@ from typing import Any
 from hwnas.core.candidate import Candidate
 from hwnas.core.compression import PRECISIONS, CompressionPlan
 from hwnas.core.front import Front, FrontModel
-from hwnas.core.ops import BYTES, OpList
+from hwnas.core.ops import WEIGHT_BYTES, OpList
 from hwnas.core.task import TaskShape
 from hwnas.latency.run_networks import RunNetworks
 
@@ -123,8 +123,8 @@ class Bargains:
                 for device, entry in model.latency.items()
             },
             "weights": {
-                "before": before * BYTES[original.compression.precision],
-                "after": after * BYTES[model.compression.precision],
+                "before": before * WEIGHT_BYTES[original.compression.precision],
+                "after": after * WEIGHT_BYTES[model.compression.precision],
             },
             "accuracy": {"before": original.accuracy, "after": model.accuracy, "read": read} if same else None,
             "choices": [],
