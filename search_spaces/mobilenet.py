@@ -12,7 +12,7 @@ from hwnas.elastic.block import ElasticBlock
 from hwnas.elastic.blocks import ElasticClassifier, ElasticConvBlock, ElasticResize
 from hwnas.elastic.inverted_residual import ElasticInvertedResidual
 from hwnas.elastic.space import ElasticSpace
-from hwnas.errors import ConfigError
+from hwnas.elastic.square import halved, image_sizes, square_image
 
 __all__ = ["SPACE"]
 
@@ -23,13 +23,6 @@ STAGES = {
     "s3": ((48, 64, 80), (2, 3)),
     "s4": ((80, 112, 144), (1, 2, 3)),
 }
-# Which of stem and stages halve the image, the first of them first; the last feature map is 2 to 7 pixels wide.
-HALVINGS = ("s2", "s3", "stem", "s4", "s1")
-
-
-def _sizes(side: int) -> tuple[int, ...]:
-    """Input resolutions: half to full, in steps of an eighth, multiples of 4, at least 8 pixels."""
-    return tuple(sorted({side, *[size for eighths in (4, 5, 6, 7) if (size := side * eighths // 32 * 4) >= 8]}))
 
 
 def blocks(task: TaskLike) -> Sequence[ElasticBlock]:
@@ -38,19 +31,14 @@ def blocks(task: TaskLike) -> Sequence[ElasticBlock]:
     Raises:
         ConfigError: the input is not a square of 8 to 224 pixels with 1 or 3 channels.
     """
-    channels, height, width = task.input_shape if len(task.input_shape) == 3 else (0, 0, 0)
-    if channels not in (1, 3) or height != width or not 8 <= height <= 224:
-        raise ConfigError(
-            f"space 'mobilenet' takes 1 or 3 channels and squares of 8 to 224 pixels, got {task.input_shape}"
-        )
-    # 8 px halve once, 16 px twice, ... 128 px and more five times.
-    halved = HALVINGS[: min(max(height.bit_length() - 3, 1), 5)]
-    stem = ElasticConvBlock("stem.width", channels, (16, 24), stride=2 if "stem" in halved else 1)
-    chain: list[ElasticBlock] = [ElasticResize("resolution", _sizes(height)), stem]
+    channels, side = square_image(task, "mobilenet")
+    halving = halved(side)
+    stem = ElasticConvBlock("stem.width", channels, (16, 24), stride=2 if "stem" in halving else 1)
+    chain: list[ElasticBlock] = [ElasticResize("resolution", image_sizes(side)), stem]
     max_in = 24
     for stage, (widths, depths) in STAGES.items():
         for index in range(depths[-1]):
-            stride = 2 if index == 0 and stage in halved else 1
+            stride = 2 if index == 0 and stage in halving else 1
             chain.append(ElasticInvertedResidual(stage, index, max_in, widths, depths, stride=stride))
             max_in = widths[-1]
     head = ElasticConvBlock("head.width", max_in, (192, 288), kernel=1)

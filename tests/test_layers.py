@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the top down. Packages of one row do not import each other.
 LAYERS = [
+    ["__main__"],
     ["cli"],
     ["search"],
     ["export", "viz"],

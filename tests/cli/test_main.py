@@ -302,3 +302,8 @@ def test_measure_refuses_a_device_that_is_elsewhere(tmp_path: Path) -> None:
     assert found.exit_code == 1
     assert "jetson-nano" in found.stderr
     assert not out.exists()
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "hwnas", "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "hwnas")

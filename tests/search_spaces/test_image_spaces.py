@@ -3,31 +3,36 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hwnas.search_spaces.mobilenet import SPACE
+from hwnas.search_spaces import mobilenet, resnet
 
 from hwnas.core.candidate import Candidate
 from hwnas.core.compression import CompressionPlan
 from hwnas.core.task import TaskShape
+from hwnas.elastic.space import ElasticSpace
 from hwnas.errors import ConfigError
 from hwnas.plugins import load_plugin
 from hwnas.trace import operations
 
+SPACES = pytest.mark.parametrize("space", [mobilenet.SPACE, resnet.SPACE], ids=["mobilenet", "resnet"])
 SHAPES = [(channels, side, side) for channels in (1, 3) for side in (8, 16, 28, 32, 64, 96, 160, 224)]
 
 
-def test_it_is_installed() -> None:
-    assert load_plugin("space", "mobilenet") is SPACE
+@SPACES
+def test_it_is_installed(space: ElasticSpace) -> None:
+    assert load_plugin("space", space.name) is space
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_every_input_has_more_than_a_billion_architectures(shape: tuple[int, ...]) -> None:
-    assert SPACE.for_task(TaskShape(shape, 10)).size > 1e9
+@SPACES
+def test_every_input_has_more_than_a_billion_architectures(space: ElasticSpace, shape: tuple[int, ...]) -> None:
+    assert space.for_task(TaskShape(shape, 10)).size > 1e9
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_ends_and_the_middle_can_be_described(shape: tuple[int, ...]) -> None:
+@SPACES
+def test_the_ends_and_the_middle_can_be_described(space: ElasticSpace, shape: tuple[int, ...]) -> None:
     task = TaskShape(shape, 6)
-    space = SPACE.for_task(task)
+    space = space.for_task(task)
     ends = [operations(space, Candidate(a), task).macs for a in (space.smallest(), space.largest())]
     assert ends[0] < ends[1] / 4
     rng = np.random.default_rng(0)
@@ -41,30 +46,34 @@ def test_the_ends_and_the_middle_can_be_described(shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)], ids=str)
-def test_a_network_runs_on_what_it_was_made_for(shape: tuple[int, ...]) -> None:
+@SPACES
+def test_a_network_runs_on_what_it_was_made_for(space: ElasticSpace, shape: tuple[int, ...]) -> None:
     task = TaskShape(shape, 4)
-    space = SPACE.for_task(task)
+    space = space.for_task(task)
     for architecture in (space.smallest(), space.largest(), space.sample(np.random.default_rng(1))):
         assert space.build(architecture, task).eval()(torch.zeros(2, *shape)).shape == (2, 4)
 
 
 @pytest.mark.parametrize("shape", [(2, 32, 32), (3, 32, 40), (3, 7, 7), (1, 256, 256)], ids=str)
-def test_other_inputs_are_refused(shape: tuple[int, ...]) -> None:
+@SPACES
+def test_other_inputs_are_refused(space: ElasticSpace, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="squares of 8 to 224"):
-        SPACE.for_task(TaskShape(shape, 10))
+        space.for_task(TaskShape(shape, 10))
 
 
-def test_resolutions_are_half_to_full() -> None:
+@SPACES
+def test_resolutions_are_half_to_full(space: ElasticSpace) -> None:
     for side in (8, 28, 32, 96, 224):
-        bound = SPACE.for_task(TaskShape((3, side, side), 10))
+        bound = space.for_task(TaskShape((3, side, side), 10))
         (sizes,) = [choice.options for choice in bound.choices if choice.label == "resolution"]
         assert sizes[-1] == side
         assert all(size >= min(8, side) and 2 * size >= side - 8 for size in sizes)  # type: ignore[operator]
 
 
-def test_pruning_makes_every_stage_smaller() -> None:
+@SPACES
+def test_pruning_makes_every_stage_smaller(space: ElasticSpace) -> None:
     task = TaskShape((3, 32, 32), 10)
-    space = SPACE.for_task(task)
+    space = space.for_task(task)
     whole = operations(space, Candidate(space.largest()), task)
     for stage in space.stages:
         cut = Candidate(space.largest(), CompressionPlan.of("fp32", {stage: 0.5}))
