@@ -18,7 +18,7 @@ from hwnas.core.compression import PRECISIONS
 from hwnas.elastic.data import device_of
 from hwnas.errors import ConfigError
 
-__all__ = ["as_if_int8", "fold_batch_norm", "quantized_weight", "simulate"]
+__all__ = ["as_if_int8", "fold_batch_norm", "layers_to_round", "quantized_weight", "simulate"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -84,9 +84,9 @@ def simulate(
         if precision == "int8":
             return as_if_int8(simulated, calibration.to(device_of(simulated)), round_weight)
         if precision in ROUNDED_TYPES:
-            _round(_layers(simulated), ROUNDED_TYPES[precision])
+            _round(layers_to_round(simulated), ROUNDED_TYPES[precision])
             return simulated
-        for layer in _layers(simulated):
+        for layer in layers_to_round(simulated):
             round_weight(layer)
             if precision == "int8-dynamic":
                 layer.register_forward_pre_hook(lambda _, inputs: (_rounded_by_sample(inputs[0]), *inputs[1:]))
@@ -104,7 +104,7 @@ def as_if_int8(
         round_weight: makes a layer's weight a rounded one.
         is_trained: gradients go through as if nothing was rounded.
     """
-    layers = _layers(model)
+    layers = layers_to_round(model)
     for layer in layers:
         round_weight(layer)
     for layer, (given, left, fused) in _ranges(model, layers, calibration).items():
@@ -113,8 +113,8 @@ def as_if_int8(
     return model
 
 
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """Those that are rounded."""
+def layers_to_round(model: nn.Module) -> list[nn.Module]:
+    """Convolutions and linear layers, without those that stay in fp32 at every precision."""
     kept = {part for module in model.modules() if getattr(module, "keeps_fp32", False) for part in module.modules()}
     return [module for module in model.modules() if isinstance(module, QUANTIZED) and module not in kept]
 

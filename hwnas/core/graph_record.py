@@ -9,9 +9,10 @@ from typing import Any
 from hwnas.core.json_block import Block
 from hwnas.errors import RunFolderError
 
-__all__ = ["GraphRecord", "records_in"]
+__all__ = ["MIXED", "GraphRecord", "layers_in_fp32", "records_in"]
 
 KEYS = ("before", "after", "fused", "precisions", "notes")
+MIXED = "mixed_precision"  # key of a manifest whose int8 file has layers in fp32 that accuracy needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,13 @@ def records_in(manifest: Mapping[str, Any]) -> list[tuple[str, GraphRecord]]:
         except (KeyError, TypeError, RunFolderError):
             continue
     return found
+
+
+def layers_in_fp32(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Layers of an int8 file that are in fp32 because int8 lost too much accuracy; none in most files."""
+    block = manifest.get(MIXED)
+    layers = block.get("layers_in_fp32") if isinstance(block, Mapping) else None
+    return tuple(map(str, layers)) if isinstance(layers, list) else ()
 
 
 def _counts(block: Block, key: str) -> dict[str, int] | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.core.candidate import Candidate
-from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime, calibration_methods
+from hwnas.core.graph_record import MIXED
+from hwnas.core.runtime import ExportedModel, ExportSpec, InputArray, Runtime
 from hwnas.core.task import InputPreprocessing, Split, Task
 from hwnas.errors import ConfigError, RunFolderError
+from hwnas.export.best import BestFile, ReadAccuracy, best_file
 from hwnas.export.counts import count
 from hwnas.store import write_json
+from hwnas.trace import trace_module
 
 __all__ = [
     "MANIFEST",
@@ -50,8 +52,9 @@ def export_bundle(
     cpu_flags: frozenset[str],
     others: Sequence[Runtime] = (),
     extra: Mapping[str, Any] | None = None,
-    read_accuracy: Callable[[Path, Runtime], Mapping[str, Any]] | None = None,
+    read_accuracy: ReadAccuracy | None = None,
     least_validation: float | None = None,
+    may_mix: bool = False,
 ) -> dict[str, Any]:
     """Write `folder`/models/<candidate id>/: a file for each runtime, and manifest.json; an older bundle is replaced.
 
@@ -65,10 +68,12 @@ def export_bundle(
         cpu_flags: of the target's CPU; they set the int8 weight range.
         others: further runtimes, a file each; the manifest says of each, under "others", what it says of the first.
         extra: more keys for the manifest (latency, seed ...); none of its own.
-        read_accuracy: reads the accuracy of a file that was written, by its runtime; what it returns becomes the
-            manifest's "accuracy".
+        read_accuracy: reads the accuracy of a file that was written, by its runtime, on the "validation" or "test"
+            split; what it returns for both becomes the manifest's "accuracy".
         least_validation: an int8 file that is less accurate on the validation split is made again, with ranges set in
             the other ways that the runtime knows, and the most accurate one is kept.
+        may_mix: where that does not help, the layers that int8 harms most are kept in fp32, and the manifest names them
+            under "mixed_precision".
     Returns:
         The manifest; its "artifact" holds "format", "path" (relative to `folder`), "sha256" and "size_bytes".
     Raises:
@@ -87,8 +92,8 @@ def export_bundle(
         metadata=_metadata(candidate, task, precision),
     )
     path, least = home / f"model{runtime.suffix}", least_validation if precision == "int8" else None
-    exported, accuracy = _best_export(runtime, model, spec, path, read_accuracy, least)
-    facts = _facts(runtime, exported, folder)
+    best = best_file(runtime, model, spec, path, read_accuracy, least=least, may_mix=may_mix)
+    facts = _facts(runtime, best.exported, folder)
     counts = count(model, spec.input_shape, dtype=spec.dtype)
     calibration = None if samples is None else {"samples": len(samples), "split": "train", "seed": CALIBRATION_SEED}
     manifest = _manifest(candidate, task, precision, facts) | {
@@ -100,44 +105,20 @@ def export_bundle(
     if repeated := sorted(manifest.keys() & (extra or {}).keys()):
         raise ConfigError(f"the manifest has keys {repeated} of its own; rename them in `extra`")
     manifest |= dict(extra or {})
+    if best.kept:
+        manifest[MIXED] = _mixed(best, spec)
     further: list[dict[str, Any]] = []
     for other in others:
-        further.append(_further(model, spec, other, [facts, *further], home, folder))
+        further.append(_further(best.model, spec, other, [facts, *further], home, folder))
     if further:
         manifest["others"] = further
     if read_accuracy is not None:
-        manifest["accuracy"] = accuracy
+        manifest["accuracy"] = {**(best.validation or {}), **read_accuracy(path, runtime, "test")}
         for of, by in zip(further, others, strict=True):
-            of["accuracy"] = dict(read_accuracy(folder / of["artifact"]["path"], by))
+            read = [read_accuracy(folder / of["artifact"]["path"], by, split) for split in ("validation", "test")]
+            of["accuracy"] = {**read[0], **read[1]}
     write_json(home / MANIFEST, manifest)
     return manifest
-
-
-def _best_export(
-    runtime: Runtime,
-    model: Any,
-    spec: ExportSpec,
-    path: Path,
-    read_accuracy: Callable[[Path, Runtime], Mapping[str, Any]] | None,
-    least: float | None,
-) -> tuple[ExportedModel, dict[str, Any] | None]:
-    """A file and its accuracy; calibrated by further methods while it has less than `least` on the validation split."""
-    best = runtime.export(model, spec, path)
-    accuracy = None if read_accuracy is None else dict(read_accuracy(path, runtime))
-    if read_accuracy is None or accuracy is None or least is None:
-        return best, accuracy
-    for method in calibration_methods(runtime)[1:]:
-        if accuracy["validation"]["value"] >= least:
-            break
-        other = path.with_name(f"{method}{path.suffix}")
-        tried = runtime.export(model, replace(spec, calibration_method=method), other)
-        found = dict(read_accuracy(other, runtime))
-        if found["validation"]["value"] > accuracy["validation"]["value"]:
-            other.replace(path)
-            best, accuracy = replace(tried, path=path), found
-        else:
-            other.unlink()
-    return best, accuracy
 
 
 def _home(home: Path) -> Path:
@@ -159,6 +140,13 @@ def _metadata(candidate: Candidate, task: Task, precision: str) -> dict[str, str
         "hwnas.classes": ", ".join(task.class_names),
         "hwnas.preprocessing": json.dumps(task.preprocessing.to_json()),
     }
+
+
+def _mixed(best: BestFile, spec: ExportSpec) -> dict[str, Any]:
+    """Which layers are in fp32, and which share of the multiply-adds is theirs."""
+    ops = trace_module(best.model, spec.input_shape, dtype=spec.dtype)
+    share = sum(op.macs for op in ops if op.fixed) / max(1, ops.macs)
+    return {"layers_in_fp32": list(best.kept), "share_of_macs": round(share, 4), "chosen_on": "validation"}
 
 
 def artifacts_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwnas.core.graph_record import GraphRecord
+from hwnas.core.graph_record import GraphRecord, layers_in_fp32
 from hwnas.errors import RunFolderError
 from hwnas.store import write_atomic
 
@@ -130,6 +130,7 @@ def _card(manifest: Mapping[str, Any], *, with_program: bool) -> str:
         f"| SHA-256 | {_code(artifact.get('sha256', 'not known'))} |",
         *_accuracy(manifest.get("accuracy"), kind.samples),
         f"| precision | {_code(manifest.get('precision', 'not known'))} |",
+        *_mixed(layers_in_fp32(manifest)),
         f"| channels cut | {_cut(compression.get('prune') or {})} |",
         f"| multiply-adds, parameters | {manifest.get('macs', 'not known')}, {manifest.get('params', 'not known')} |",
         f"| runtime | {_runtime(manifest.get('runtime'))} |",
@@ -168,6 +169,12 @@ def _accuracy(blocks: object, samples: str) -> list[str]:
 
 def _cut(prune: Mapping[str, float]) -> str:
     return ", ".join(f"{_code(stage)} {share:.0%}" for stage, share in prune.items()) or "none"
+
+
+def _mixed(layers: Sequence[str]) -> list[str]:
+    """Layers of an int8 file that are in fp32."""
+    said = ", ".join(map(_code, layers))
+    return [f"| layers in fp32, where int8 lost too much accuracy | {said} |"] if layers else []
 
 
 def _graph(details: object) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,22 +69,23 @@ def quantize_int8(
     prepared = target.with_suffix(".prepared.onnx")
     # Symbolic shape inference is for transformers; on convolutional networks it finds nothing more.
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared),
-        str(target),
-        _Feeds(input_name, samples),
-        quant_format=QuantFormat.QDQ,
-        nodes_to_exclude=nodes_within(onnx.load(str(prepared)).graph, kept),
-        per_channel=True,
-        reduce_range=reduce_range,
-        activation_type=QuantType.QInt8 if is_symmetric else QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod[METHODS[method]],
-        extra_options=dict.fromkeys(("ActivationSymmetric", "AddQDQPairToWeight", "DedicatedQDQPair"), True)
-        | {"QuantizeBias": False}
-        if is_symmetric
-        else {},
-    )
+    with contextlib.redirect_stdout(io.StringIO()):  # the calibrator prints what it does
+        quantize_static(
+            str(prepared),
+            str(target),
+            _Feeds(input_name, samples),
+            quant_format=QuantFormat.QDQ,
+            nodes_to_exclude=nodes_within(onnx.load(str(prepared)).graph, kept),
+            per_channel=True,
+            reduce_range=reduce_range,
+            activation_type=QuantType.QInt8 if is_symmetric else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod[METHODS[method]],
+            extra_options=dict.fromkeys(("ActivationSymmetric", "AddQDQPairToWeight", "DedicatedQDQPair"), True)
+            | {"QuantizeBias": False}
+            if is_symmetric
+            else {},
+        )
 
 
 def to_fp16(source: Path, target: Path, kept: Sequence[str] = ()) -> None:

@@ -18,6 +18,7 @@ from hwnas.compress.aware import train_aware
 from hwnas.compress.distill import FineTuneResult, fine_tune, logits_of
 from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
+from hwnas.core.graph_record import MIXED
 from hwnas.core.pareto import is_non_dominated, spread_out
 from hwnas.core.runtime import Runtime
 from hwnas.core.task import Split, Task
@@ -76,6 +77,11 @@ class Finished:
     manifest: dict[str, Any]
     test: Evaluation
     validation: Evaluation
+
+    @property
+    def share_in_fp32(self) -> float:
+        """Of the multiply-adds of an int8 file, those of layers that stayed in fp32 because accuracy needed it."""
+        return float(self.manifest.get(MIXED, {}).get("share_of_macs", 0.0))
 
 
 def finishing_order(records: Sequence[Evaluated], count: int) -> list[Evaluated]:
@@ -150,6 +156,8 @@ class Finisher:
         learning_rate: of fine-tuning.
         teacher_shrink: the teacher sees images whose sides are divided by it: those that it learned from, if they are
             large enough to be finished on.
+        may_mix: whether an int8 file that loses too much may have layers in fp32; its latency must then be measured,
+            for no predictor knows such files.
     """
 
     source: NetworkSource
@@ -161,6 +169,7 @@ class Finisher:
     learning_rate: float = 2e-3
     teacher_shrink: int = 1
     others: tuple[Runtime, ...] = ()
+    may_mix: bool = False
     _small: dict[int, Task] = field(default_factory=dict)
     _logits: Tensor | None = None
     _has_teacher: bool = False
@@ -226,8 +235,9 @@ class Finisher:
                     },
                 }
             },
-            read_accuracy=lambda path, runtime: self._accuracies(path, runtime, precision, start),
+            read_accuracy=lambda path, runtime, split: self._accuracies(path, runtime, split, precision, start),
             least_validation=tuned.accuracy - TOLERATED_LOSS,
+            may_mix=self.may_mix,
         )
         return self._finished(candidate, manifest)
 
@@ -294,16 +304,15 @@ class Finisher:
             stop_after_s=stop_after_s,
         )
 
-    def _accuracies(self, path: Path, runtime: Runtime, precision: str, start: float) -> dict[str, Any]:
-        """Accuracy of the file on both splits, as blocks of the manifest; of the test split also by class."""
-        found: dict[str, Any] = {}
-        for name, split in (("validation", self.task.validation), ("test", self.task.test)):
-            right = right_answers(path, runtime, split, self.task.preprocessing, 1)
-            seconds = time.monotonic() - start
-            value = float(right.mean())
-            found[name] = Evaluation(value, len(split), name, precision, "deployed-file", seconds).to_json()
-            if name == "test":
-                found["test_by_class"] = by_class(right, split.labels, self.task.n_outputs)
+    def _accuracies(self, path: Path, runtime: Runtime, name: str, precision: str, start: float) -> dict[str, Any]:
+        """Accuracy of the file on a split, as blocks of the manifest; of the test split also by class."""
+        split = self.task.test if name == "test" else self.task.validation
+        right = right_answers(path, runtime, split, self.task.preprocessing, 1)
+        seconds = time.monotonic() - start
+        read = Evaluation(float(right.mean()), len(split), name, precision, "deployed-file", seconds)
+        found: dict[str, Any] = {name: read.to_json()}
+        if name == "test":
+            found["test_by_class"] = by_class(right, split.labels, self.task.n_outputs)
         return found
 
     def _finished(self, candidate: Candidate, manifest: dict[str, Any]) -> Finished:

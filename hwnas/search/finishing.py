@@ -58,7 +58,13 @@ def make_finisher(
     """
     task, (runtime, *others) = targets.first.task, targets.runtimes
     shrink = finish_factors(effort, task)[-1]
-    return Finisher(source, task, runtime, folder, cpu_flags, seed, teacher_shrink=shrink, others=tuple(others))
+    is_measured = all(setup.device.can_be_measured for setup in targets.setups)
+    return Finisher(
+        *(source, task, runtime, folder, cpu_flags, seed),
+        teacher_shrink=shrink,
+        others=tuple(others),
+        may_mix=is_measured and "fp32" in targets.first.precisions,
+    )
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,7 @@ def model_of(
     Args:
         measured: device -> id -> measurement.
     """
-    promised, artifact = budget.predict(made.candidate), made.manifest["artifact"]
+    promised, artifact = _promised(made, budget), made.manifest["artifact"]
     seen = {device: measured.get(device, {}).get(made.candidate.id) for device in devices}
     return FrontModel(
         id=made.candidate.id,
@@ -151,6 +152,26 @@ def model_of(
         params=made.manifest["params"],
         size_bytes=artifact["size_bytes"],
         artifacts={a["format"]: Artifact(a["path"], a["sha256"]) for a in artifacts_of(made.manifest)},
+    )
+
+
+def _promised(made: Finished, budget: Budget) -> dict[str, Prediction]:
+    """Predictions of a model; of one with layers in fp32 by the shares of its multiply-adds, and out of domain."""
+    found, share = budget.predict(made.candidate), made.share_in_fp32
+    if share == 0:
+        return found
+    whole = budget.predict(replace(made.candidate, compression=replace(made.candidate.compression, precision="fp32")))
+    return {device: _between(prediction, whole[device], share) for device, prediction in found.items()}
+
+
+def _between(int8: Prediction, fp32: Prediction, share: float) -> Prediction:
+    return replace(
+        int8,
+        latency_ms=int8.latency_ms + share * (fp32.latency_ms - int8.latency_ms),
+        low_ms=min(int8.low_ms, fp32.low_ms),
+        high_ms=max(int8.high_ms, fp32.high_ms),
+        in_domain=False,
+        reason="some of its layers are fp32, the others int8",
     )
 
 

@@ -194,7 +194,7 @@ class Rounds:
         return {device: learned for device, learned in found.items() if learned}
 
     def _learn_of(self, setup: Setup) -> Mapping[str, LatencyPredictor]:
-        measured = list(self._latest[setup.device.name].values())
+        measured = self._as_predicted_for(setup.device.name)
         if not measured:
             return {}
         try:
@@ -206,6 +206,11 @@ class Rounds:
         for sentence in said:
             self.listener.note(sentence)
         return learned
+
+    def _as_predicted_for(self, device: str) -> list[Measurement]:
+        """What was measured last, without files that have layers in fp32: predicted was int8 throughout."""
+        mixed = {made.candidate.id for _, made in self._finished if made.share_in_fp32 > 0}
+        return [found for name, found in self._latest[device].items() if name not in mixed]
 
     def _goes_on(self, devices: Iterable[str]) -> bool:
         """Whether too many of the models measured last missed their intervals, and there is time for another round."""
@@ -223,7 +228,7 @@ class Rounds:
         scorer = self.loop.budget.scorers[device]
         found = [
             compare(scorer.predict(measurement.candidate), measurement)
-            for measurement in self._latest[device].values()
+            for measurement in self._as_predicted_for(device)
             if measurement.stable is not False
         ]
         missed = [check for check in found if not check.kept]

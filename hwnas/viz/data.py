@@ -10,7 +10,7 @@ import numpy as np
 
 from hwnas.compress.sensitivity import Sensitivity
 from hwnas.core.front import Front, FrontModel
-from hwnas.core.graph_record import records_in
+from hwnas.core.graph_record import layers_in_fp32, records_in
 from hwnas.core.pareto import is_non_dominated
 from hwnas.core.task import TaskShape
 from hwnas.devices.resolve import find_device, measure_of
@@ -181,6 +181,7 @@ def _model(model: FrontModel, run_dir: Path, bargains: Bargains, networks: Netwo
         "export": export_command(run_dir, model.id, list(model.artifacts)),
         "network": {"missing": missing} if networks is None else networks.drawn(model, shape),
         "bought": None if networks is None else bargains.of(model, shape),
+        "in_fp32": list(layers_in_fp32(manifest)),
         "graphs": _graphs(manifest, model.compression.precision),
     }
 

@@ -571,7 +571,8 @@
     const head = h("h3", {}, "In the runtime"), sum = (counts) => Object.values(counts).reduce((s, n) => s + n, 0);
     if (!m.graphs.length) return h("div", {}, head, h("p", { class: "soft" }, "What becomes of the file is not recorded: an older version exported it."));
     const list = (counts) => Object.entries(counts).map(([name, n]) => `${name} ${n}`).join(", ");
-    return h("div", {}, head, m.graphs.map((g) => h("div", { class: "graph" },
+    const fp32 = m.in_fp32.length ? h("p", {}, `${plural(m.in_fp32.length, "layer")} in fp32, where int8 lost too much accuracy: `, m.in_fp32.map((name, at) => [at ? ", " : "", h("code", {}, name)]), ".") : null;
+    return h("div", {}, head, fp32, m.graphs.map((g) => h("div", { class: "graph" },
       h("p", {}, h("strong", {}, g.runtime), ": ", g.before ? `${plural(sum(g.before), "operation")} in the file, ` : "the file's operations are not known, ",
         g.after ? `${sum(g.after)} run` : "what runs is not known", g.precisions ? `; what computes: ${Object.entries(g.precisions).map(([p, n]) => `${n} in ${p}`).join(", ")}` : "", "."),
       g.notes.map((note) => h("p", { class: "warn" }, `${note[0].toUpperCase()}${note.slice(1)}.`)),

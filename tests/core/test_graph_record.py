@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from hwnas.core.graph_record import GraphRecord
+from hwnas.core.graph_record import GraphRecord, layers_in_fp32
 from hwnas.errors import RunFolderError
 
 PLAIN = {"before": {"Conv": 2}, "after": None, "fused": {}, "precisions": {"int8": 1, "fp32": 1}, "notes": ["a"]}
@@ -55,3 +55,17 @@ def test_a_precision_that_is_ignored_is_noted(
     assert len(notes) == (1 if words is None else 2)
     if words is not None:
         assert re.search(words, notes[1])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "layers"),
+    [
+        ({}, ()),
+        ({"mixed_precision": {"layers_in_fp32": ["a", "b.c"], "share_of_macs": 0.1}}, ("a", "b.c")),
+        ({"mixed_precision": None}, ()),
+        ({"mixed_precision": {"layers_in_fp32": "a"}}, ()),
+        ({"mixed_precision": ["a"]}, ()),
+    ],
+)
+def test_layers_in_fp32(manifest: dict[str, object], layers: tuple[str, ...]) -> None:
+    assert layers_in_fp32(manifest) == layers

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hwnas.core.candidate import Candidate
-from hwnas.core.runtime import ExportSpec, Runtime
+from hwnas.core.runtime import ExportSpec
 from hwnas.core.task import Split, Task
 from hwnas.errors import ConfigError, RunFolderError, RuntimeExportError
 from hwnas.export import bundle
@@ -70,34 +70,6 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, task: Task, candidate: Can
 def test_extra_may_not_hide_a_key(tmp_path: Path, task: Task, candidate: Candidate) -> None:
     with pytest.raises(ConfigError, match=r"\['macs'\]"):
         export(tmp_path, task, candidate, extra={"macs": 1, "mine": 2})
-
-
-@pytest.mark.parametrize(
-    ("least", "asked", "kept", "value"),
-    [
-        (None, ["model"], "min-max", 0.6),  # nothing is demanded
-        (0.6, ["model"], "min-max", 0.6),
-        (0.65, ["model", "percentile"], "percentile", 0.7),
-        (0.9, ["model", "percentile", "entropy"], "percentile", 0.7),  # none is good enough: the best one
-    ],
-)
-def test_an_int8_file_that_loses_too_much_is_calibrated_in_other_ways(
-    tmp_path: Path, task: Task, candidate: Candidate, least: float | None, asked: list[str], kept: str, value: float
-) -> None:
-    read: list[str] = []
-
-    def read_accuracy(path: Path, runtime: Runtime) -> dict[str, Any]:
-        read.append(path.stem)
-        return {"validation": {"value": {"model": 0.6, "percentile": 0.7, "entropy": 0.5}[path.stem]}}
-
-    given = {"precision": "int8", "read_accuracy": read_accuracy, "least_validation": least}
-    manifest = export(tmp_path, task, candidate, **given)
-    assert read == asked
-    assert manifest["accuracy"]["validation"]["value"] == value
-    assert manifest["details"]["calibration"]["method"] == kept
-    path = tmp_path / manifest["artifact"]["path"]
-    assert sha256_of(path) == manifest["artifact"]["sha256"]
-    assert sorted(p.name for p in path.parent.iterdir()) == ["manifest.json", "model.onnx"]
 
 
 def test_calibration_samples_are_of_the_training_split(task: Task) -> None:
