@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ from hwnas.core.candidate import Candidate
 from hwnas.core.evaluation import Evaluation
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
+from hwnas.devices.resolve import find_device
 from hwnas.errors import BuildError, RuntimeExportError
+from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.search.config import SearchConfig
 from hwnas.search.effort import Clock, plan_effort
 from hwnas.search.evaluated import Evaluated
 from hwnas.search.finish import Finished
-from hwnas.search.finishing import Finishing, FinishJob
+from hwnas.search.finishing import Finishing, FinishJob, make_finisher
 from hwnas.search.frontier import still_wanted
+from hwnas.search.setup import Setup
+from hwnas.search.targets import Targets
 
 
 @dataclass
@@ -111,3 +116,22 @@ def test_an_error_of_another_kind_ends_finishing(make: Any, several: Any) -> Non
     finishing.pool = several(fails, 2, np.random.default_rng(0))
     with pytest.raises(BuildError):
         finishing.run(order, 2)
+
+
+@pytest.mark.parametrize(
+    ("devices", "precisions", "may_mix"),
+    [
+        (("cpu",), ("fp32", "int8"), True),
+        (("cpu",), ("int8",), False),  # nothing says what its layers cost in fp32
+        (("cpu", "raspberry-pi-4"), ("fp32", "int8"), False),  # one of them is not measured
+    ],
+)
+def test_layers_are_kept_in_fp32_where_latency_is_measured(
+    devices: tuple[str, ...], precisions: tuple[str, ...], may_mix: bool, few_digits: Task, tmp_path: Path,
+    make_space: Callable[..., SearchSpace],
+) -> None:  # fmt: skip
+    space = make_space((4, 8), (3,))
+    parts = [Setup(find_device(name), space, few_digits, precisions, OnnxRuntime()) for name in devices]
+    targets = Targets(tuple(parts))
+    effort = plan_effort(SearchConfig(devices=devices), targets.joint, few_digits, Clock(None))
+    assert make_finisher(None, targets, tmp_path, effort, 0, frozenset()).may_mix is may_mix  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.search.budget import Budget
 from hwnas.search.evaluated import Evaluated
 from hwnas.search.finish import Finished
-from hwnas.search.frontier import assemble, measure_finished, still_wanted
+from hwnas.search.frontier import assemble, measure_finished, model_of, still_wanted
 from hwnas.search.joint import JointSpace
 from hwnas.search.setup import Setup
 from hwnas.search.targets import Targets
@@ -112,6 +112,25 @@ def test_a_front_says_where_its_figures_come_from(joint: JointSpace, budget: Bud
         assert model.energy_mj == {"moon": None}
         assert model.accuracy_detail is made.test
         assert model.macs == made.manifest["macs"]
+
+
+def test_a_file_with_layers_in_fp32_lies_between_the_two_precisions(
+    make_joint: Callable[..., JointSpace], make_space: Callable[..., Any], make_budget: Callable[..., Budget]
+) -> None:
+    joint = make_joint(make_space((8, 16), (3,)), ("fp32", "int8"))
+    budget = make_budget(joint, devices=("moon",))
+    fp32, int8 = (joint.candidate({"width": 8, "kernel": 3, "precision": name}) for name in ("fp32", "int8"))
+    whole, small = (budget.predict(candidate)["moon"] for candidate in (fp32, int8))
+    artifact = {"path": "models/m", "sha256": "0", "size_bytes": 9, "format": "onnx"}
+    manifest: dict[str, Any] = {"artifact": artifact, "macs": 10, "params": 20}
+    read = [accuracy_of(0.5, split, 10) for split in ("test", "validation")]
+    plain = model_of(Finished(int8, manifest, *read), budget, ("moon",), {}).latency["moon"]
+    assert (plain.predicted, plain.in_domain) == (small.latency_ms, True)
+    manifest["mixed_precision"] = {"share_of_macs": 0.25}
+    mixed = model_of(Finished(int8, manifest, *read), budget, ("moon",), {}).latency["moon"]
+    assert mixed.predicted == pytest.approx(0.75 * small.latency_ms + 0.25 * whole.latency_ms)
+    assert (mixed.low, mixed.high) == (small.low_ms, whole.high_ms)
+    assert not mixed.in_domain
 
 
 @pytest.mark.parametrize("seed", range(5))

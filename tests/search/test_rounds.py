@@ -18,6 +18,7 @@ from hwnas.core.predictor import Card, Prediction
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Task
 from hwnas.search.config import SearchConfig
+from hwnas.search.finish import Finished
 from hwnas.search.ladder import CLOSER
 from hwnas.search.run import run_search
 
@@ -130,6 +131,17 @@ def test_a_search_that_is_killed_in_a_further_round_goes_on_with_it(
 def test_it_ends_when_nothing_can_be_learned(search: Callable[..., Any], recorder: Any) -> None:
     search(None)
     assert phases(recorder) == ["search", "finish", "measure"]
+
+
+def test_nothing_is_learned_from_files_that_are_not_what_was_predicted(
+    search: Callable[..., Any], recorder: Any, a_card: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Finished, "share_in_fp32", property(lambda made: 0.1))  # layers that int8 harmed
+    result = search(Slow(replace(a_card, id="learned"), 1e-6, 1e6))
+    assert phases(recorder) == ["search", "finish", "measure"]
+    assert "cpu learned" not in recorder.notes
+    entries = [model.latency["cpu"] for model in result.details.models]
+    assert all(not entry.in_domain and entry.measured is not None for entry in entries)
 
 
 def test_it_ends_after_a_few_rounds(search: Callable[..., Any], recorder: Any, a_card: Card) -> None:
