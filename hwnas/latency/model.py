@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.errors import PredictorError
+from hwnas.latency.channels import BLOCKS
 from hwnas.latency.features import totals
 from hwnas.latency.inventory import POINT, Inventory, op_kernel
 
@@ -26,6 +27,7 @@ MAX_SUPPORT = 600
 # A residual beyond a factor of e is not believed, whatever the weights in a file say.
 MAX_RESIDUAL = 1.0
 N_TOTALS, _LEAST_TOTAL = 4, 1e-6
+_WHOLE = ("flow", "block")  # numbers that are no floats
 
 
 def kernel(left: FloatArray, right: FloatArray, length: float) -> FloatArray:
@@ -90,6 +92,7 @@ class Model:
         op_points, op_alpha: operations (`m x POINT`) around which single ones are corrected, and weights (`m`).
         width: half of the 90 % interval, on log latency.
         flow: 1 if the features were computed with data flow, else 0.
+        block: features are those of the networks with their channels in blocks of so many; see `channels.in_blocks`.
     Raises:
         PredictorError: shapes do not fit, a number is not finite or has the wrong sign.
     """
@@ -104,6 +107,7 @@ class Model:
     op_alpha: FloatArray
     width: float
     flow: int
+    block: int = 1
 
     def __post_init__(self) -> None:
         points = (len(self.op_alpha), POINT)
@@ -116,7 +120,7 @@ class Model:
         if not (self.by_columns.is_sound(len(self.columns)) and self.by_totals.is_sound(n_totals)):
             raise PredictorError("a predictor's arrays do not fit together; calibrate again")
         signs = (self.weights >= 0).all() and self.intercept >= 0 and self.floor > 0
-        if not signs or not 0 < self.width < math.log(1e3) or self.flow not in (0, 1):
+        if not signs or not 0 < self.width < math.log(1e3) or self.flow not in (0, 1) or self.block not in (1, *BLOCKS):
             raise PredictorError("a predictor holds a number of the wrong sign; calibrate again")
         if len(self.columns) and not (self.columns.min() >= 0 and self.columns.max() < len(self.weights)):
             raise PredictorError("a predictor reads columns that its schema does not have; calibrate again")
@@ -160,7 +164,7 @@ class Model:
             value = getattr(self, field.name)
             if isinstance(value, Smooth):
                 found |= {f"{field.name}.{part.name}": np.asarray(getattr(value, part.name)) for part in fields(value)}
-            else:
+            elif field.name != "block" or value != 1:  # files of before there were blocks have none
                 found[field.name] = np.asarray(value)
         return found
 
@@ -176,7 +180,7 @@ class Model:
             if field.name in ("by_columns", "by_totals"):
                 parts = {part.name: _read(arrays, f"{field.name}.{part.name}") for part in fields(Smooth)}
                 values[field.name] = Smooth(**parts)
-            else:
+            elif field.name != "block" or "block" in arrays:
                 values[field.name] = _read(arrays, field.name)
         return cls(**values)
 
@@ -193,9 +197,9 @@ def _read(arrays: Mapping[str, NDArray[Any]], name: str) -> Any:
     if name not in arrays:
         raise PredictorError(f"a predictor file lacks {name!r}; calibrate again")
     array, last = arrays[name], name.split(".")[-1]
-    scalar = last in ("intercept", "floor", "length", "width", "flow")
+    scalar = last in ("intercept", "floor", "length", "width", *_WHOLE)
     if array.dtype.kind not in "if" or (scalar and array.ndim):
         raise PredictorError(f"{name!r} in a predictor file is not made of numbers; calibrate again")
     if scalar:
-        return int(array) if last == "flow" else float(array)
+        return int(array) if last in _WHOLE else float(array)
     return array.astype(np.int64 if last == "columns" else np.float64)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hwnas.core.ops import KINDS, Op, OpList, Segment
 from hwnas.core.predictor import Breakdown, Card, Prediction
 from hwnas.errors import PredictorError, SchemaError
+from hwnas.latency.channels import in_blocks
 from hwnas.latency.domain import Domain, Finding
 from hwnas.latency.energy import FittedEnergy
 from hwnas.latency.features import CLASSES, COLUMNS, FOLDED, QUANTITIES, ROLES, SCHEMA, features_of, knows_flow, totals
@@ -95,7 +96,7 @@ class LinearGpPredictor:
         """One prediction a network, in their order; an empty sequence gives an empty list."""
         if not networks:
             return []
-        sums, findings = self._sums(networks)
+        sums, findings = self._sums([in_blocks(network, self.model.block) for network in networks])
         prior = np.maximum(sums[:, 0] + self.model.intercept, self.model.floor)
         residual = self.model.residual(sums[:, _N_HEAD:-_N_TAIL], sums[:, 1 - _N_TAIL :], sums[:, -_N_TAIL] / prior)
         outside = self._outside(sums, findings)
@@ -123,13 +124,13 @@ class LinearGpPredictor:
         total = self.predict([network])[0].latency_ms
         costs: list[tuple[Op, float]] = []
         rest = self.model.intercept
-        for segment in network.segments:
+        for segment in in_blocks(network, self.model.block).segments:
             features = features_of(segment, flow=bool(self.model.flow))
             factors = np.exp(np.clip(self._op_factors(segment), -MAX_RESIDUAL, MAX_RESIDUAL)).tolist()
             costs += [(op, f * self._op_ms(op, r)) for op, r, f in zip(segment.ops, features.ops, factors, strict=True)]
             rest += sum(value * float(self.model.weights[column]) for column, value in features.rest)
         prior = max(math.fsum(ms for _, ms in costs) + rest, self.model.floor)
-        ops = tuple((op, ms * total / prior) for op, ms in costs)
+        ops = tuple((op, ms * total / prior) for op, (_, ms) in zip(network, costs, strict=True))
         return Breakdown(ops, max(0.0, total - math.fsum(ms for _, ms in ops)), total)
 
     def save(self, folder: Path) -> None:

@@ -93,6 +93,8 @@ def test_arrays_round_trip() -> None:
         {"width": 0.0},
         {"width": 1e9},
         {"flow": 2},
+        {"block": 0},
+        {"block": 7},
         {"columns": np.array([0, N])},
         {"columns": np.array([-1, 0])},
         {"columns": np.array([0])},
@@ -111,3 +113,11 @@ def test_arrays_round_trip() -> None:
 def test_unreasonable_numbers_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(PredictorError):
         make(**changes)
+
+
+def test_a_file_of_before_there_were_blocks_has_none() -> None:
+    plain, blocked = make(), make(block=16)
+    assert "block" not in plain.to_arrays()
+    assert Model.from_arrays(plain.to_arrays()).block == 1
+    assert Model.from_arrays(blocked.to_arrays()).block == 16
+    assert plain.fingerprint != blocked.fingerprint
