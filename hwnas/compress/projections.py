@@ -57,7 +57,8 @@ class Projections:
                 for layer in makers
                 for start in range(0, layer.out_features, self.heads * self.size)
             )
-            network.set_submodule(name, SelfAttention((q, k, v, out), left=left, whole=self.heads))
+            stand_in = SelfAttention((q, k, v, out), left=left, whole=self.heads)
+            network.set_submodule(name, stand_in.train(network.get_submodule(name).training))
             return
         for layer, (path, rows) in zip(makers, self.rows, strict=True):
             network.set_submodule(path, part_of(layer, rows=sorted(row for head in left for row in rows[head])))
@@ -88,7 +89,7 @@ def readings(network: nn.Module, name: str) -> Iterator[Projections] | str | Non
         return "its queries and keys have different numbers of heads"
     if (width := inner.pop()) % heads:
         return f"{width:g} features do not come in {heads} heads"
-    outs = [*_readers(network, name, int(width), layers)]
+    outs = _readers(network, name, int(width), layers)
     if not outs:
         return f"no linear layer that reads its {width:g} features was found"
     return _ways(heads, int(width) // heads, layers, outs, counts, inside=name)
@@ -123,15 +124,13 @@ def _rows(head: int, heads: int, size: int, parts: int) -> tuple[int, ...]:
     return tuple(part * heads * size + row for part in range(parts) for row in rows_of([head], size))
 
 
-def _readers(network: nn.Module, name: str, width: int, makers: Mapping[str, int]) -> Iterator[str]:
-    """Linear layers of this many inputs: of the module itself, then of the module that it is in."""
+def _readers(network: nn.Module, name: str, width: int, makers: Mapping[str, int]) -> list[str]:
+    """Linear layers of this many inputs: of the module itself, or else of the module that it is in."""
+    layers = ((path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear))
+    found = [path for path, layer in layers if layer.in_features == width and path not in makers]
     home = name.rpartition(".")[0]
-    found = [
-        path for path, layer in network.named_modules() if isinstance(layer, nn.Linear) and layer.in_features == width
-    ]
-    own = [path for path in found if path.startswith(f"{name}.") and path not in makers]
-    yield from own
-    yield from (path for path in found if path.startswith(f"{home}." if home else "") and path not in (*own, *makers))
+    own = [path for path in found if path.startswith(f"{name}.")]
+    return own or [path for path in found if not home or path.startswith(f"{home}.")]
 
 
 def _role(name: str) -> str:

@@ -186,6 +186,21 @@ class Talking(Counted):
         return y
 
 
+class Placed(Fused):
+    """Each head has a bias for every pair of places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(HEADS, 16, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, count, _ = x.shape
+        q, k, v = self.qkv(x).reshape(n, count, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        y = (q @ k.transpose(-2, -1) + self.bias).softmax(-1) @ v
+        z: Tensor = self.proj(y.transpose(1, 2).reshape(n, count, self.attn_dim))
+        return z
+
+
 class Silent(nn.Module):
     """An attention that nothing calls."""
 
@@ -222,10 +237,19 @@ class Grouped(nn.Module):
         (lambda: Cross(add_bias_kv=True), "blocks.cross", "add_bias_kv"),
         (Looking, "blocks.mha", "answers otherwise"),
         (lambda: Block(Talking()), "blocks.attention", "does not run without some of them"),
+        (lambda: Block(Placed()), "blocks.attention", "does not run without some of them"),
         (lambda: Block(Grouped()), "blocks.attention", "different numbers of heads"),
         (Silent, "blocks.mha", "does not call it"),
     ],
-    ids=["zero attention", "bias of keys", "weights are used", "heads talk", "grouped queries", "silent"],
+    ids=[
+        "zero attention",
+        "bias of keys",
+        "weights are used",
+        "heads talk",
+        "places of heads",
+        "grouped queries",
+        "silent",
+    ],
 )
 def test_heads_that_cannot_go_stay_and_are_named(body: Callable[[], nn.Module], name: str, said: str) -> None:
     network = tokens(body)
@@ -299,7 +323,9 @@ def test_layers_that_stand_in_keep_what_trains() -> None:
     for name in ("encoder", "counted", "apart"):
         network = made(name)
         prunable = find_channels(network, SHAPE)
-        cut = prunable.pruned({}, heads=dict.fromkeys(NETWORKS[name][1], 2)).train()
+        cut = prunable.pruned({}, heads=dict.fromkeys(NETWORKS[name][1], 2))
+        assert not any(module.training for module in cut.modules())
+        cut.train()
         assert all(p.requires_grad and p.is_leaf for p in cut.parameters())
         functional.cross_entropy(cut(images()), torch.arange(8)).backward()
         assert all(p.grad is not None for p in cut.parameters())
