@@ -284,7 +284,10 @@ def _group_of(
         if own_parts > 1 and total != len(item.idxs):
             return f"{root}: {name!r} takes its channels in {own_parts} parts, of which they are a piece"
         parts = math.lcm(parts, own_parts)
-    importance = score(group)
+    try:
+        importance = score(group)
+    except (IndexError, RuntimeError):  # places that a layer does not have
+        return f"{root}: the graph loses them where a tensor is split"
     if channels % parts or importance is None:
         return f"{root}: {channels} do not come in {parts} equal parts"
     mean = torch.nan_to_num(importance[:channels].float()).view(parts, -1).mean(0)

@@ -201,6 +201,17 @@ class Placed(Fused):
         return z
 
 
+class Causal(Counted):
+    """Tokens look back alone, and a tensor is split where Torch-Pruning's graph loses the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, count, width = x.shape
+        split = (y.view(n, count, self.num_heads, -1).transpose(1, 2) for y in self.qkv(x).split(width, 2))
+        found = functional.scaled_dot_product_attention(*split, is_causal=True)
+        y: Tensor = self.proj(found.transpose(1, 2).reshape(n, count, width))
+        return y
+
+
 class Silent(nn.Module):
     """An attention that nothing calls."""
 
@@ -238,6 +249,7 @@ class Grouped(nn.Module):
         (Looking, "blocks.mha", "answers otherwise"),
         (lambda: Block(Talking()), "blocks.attention", "does not run without some of them"),
         (lambda: Block(Placed()), "blocks.attention", "does not run without some of them"),
+        (lambda: Block(Causal()), "blocks.attention", "does not run without some of them"),
         (lambda: Block(Grouped()), "blocks.attention", "different numbers of heads"),
         (Silent, "blocks.mha", "does not call it"),
     ],
@@ -247,6 +259,7 @@ class Grouped(nn.Module):
         "weights are used",
         "heads talk",
         "places of heads",
+        "looks back",
         "grouped queries",
         "silent",
     ],
@@ -258,6 +271,14 @@ def test_heads_that_cannot_go_stay_and_are_named(body: Callable[[], nn.Module], 
     assert [line for line in why if line.startswith(f"the heads of {name!r} stay: ") and said in line] == [*why]
     assert len(why) == 1
     assert "\n" not in why[0]
+
+
+def test_the_rest_of_a_network_is_pruned_all_the_same() -> None:
+    prunable = find_channels(tokens(lambda: blocks(Causal)), SHAPE, importance="taylor", samples=samples())
+    assert prunable.heads == ()
+    assert tuple(prunable.stages) == ("blocks.0", "blocks.1")
+    assert any("'blocks.0.attention.qkv' stay: the graph loses them" in line for line in prunable.left_whole)
+    assert sum("the heads of" in line for line in prunable.left_whole) == 2
 
 
 def test_one_head_is_no_choice() -> None:
