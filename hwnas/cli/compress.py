@@ -57,7 +57,8 @@ def compress(
     max_memory: MemoryBudget = None,
     precision: Precisions = None,
     importance: Annotated[
-        str, Option(metavar="I", help="What decides which channels go: taylor (the loss) or magnitude (weights).")
+        str,
+        Option(metavar="I", help="What decides which channels and heads go: taylor (the loss) or magnitude (weights)."),
     ] = "taylor",
     seed: Seed = 0,
     out: Out = None,
