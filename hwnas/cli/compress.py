@@ -57,7 +57,8 @@ def compress(
     max_memory: MemoryBudget = None,
     precision: Precisions = None,
     importance: Annotated[
-        str, Option(metavar="I", help="What decides which channels go: taylor (the loss) or magnitude (weights).")
+        str,
+        Option(metavar="I", help="What decides which channels and heads go: taylor (the loss) or magnitude (weights)."),
     ] = "taylor",
     seed: Seed = 0,
     out: Out = None,
@@ -117,8 +118,8 @@ def _print_sensitivity(run_dir: Path) -> None:
     found = Sensitivity.read(run_dir)
     ratios = sorted({ratio for pairs in found.stages.values() for ratio, _ in pairs})
     print_table(
-        f"sensitivity: accuracy with one stage pruned or blocks left out, before fine-tuning ({found.precision}, "
-        f"validation split, n = {found.n}); whole: {percent(found.accuracy)}",
+        "sensitivity: accuracy with one stage pruned, or blocks or heads left out, before fine-tuning "
+        f"({found.precision}, validation split, n = {found.n}); whole: {percent(found.accuracy)}",
         ("stage", *(f"{ratio:.0%}>" for ratio in ratios), "searched"),
         (
             (

@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels and blocks of a trained network are cut out, in every layer that they run through.
+"""Structured pruning: whole channels, heads and blocks of a trained network are cut out, wherever they run through.
 
 Torch-Pruning's dependency graph says which layers those are. It is asked once; what it says is kept as plain indices,
 so that one more pruned network costs a few slices of weights.
@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hwnas.compress.blocks import find_blocks, leave_out
+from hwnas.compress.heads import HeadGroup, cut_heads, find_heads
 from hwnas.compress.stages import find_stages
 from hwnas.core.compression import kept_channels
 from hwnas.core.error_text import first_line
@@ -26,6 +28,7 @@ from hwnas.errors import BuildError, ConfigError, InvalidArchitectureError, Miss
 __all__ = ["IMPORTANCES", "ChannelGroup", "Cut", "PrunableNetwork", "find_channels"]
 
 IMPORTANCES = ("taylor", "magnitude")
+_COMPARED = 2  # inputs on which heads that can go are found
 _MOST = 0.999  # a ratio that leaves as little of a layer as there may be
 Samples = Sequence[tuple[Tensor, Tensor]]
 
@@ -99,13 +102,15 @@ class PrunableNetwork:
         groups: its channel groups, in the network's order.
         stages: name -> places in `groups`; a ratio is given for each stage.
         blocks: sequence of blocks -> those that can be left out, in the network's order.
-        left_whole: why channels that the graph knows cannot be cut, a line each.
+        heads: attention whose heads can go, in the network's order.
+        left_whole: why channels that the graph knows, or heads, cannot be cut, a line each.
     """
 
     network: nn.Module = field(repr=False)
     groups: tuple[ChannelGroup, ...]
     stages: Mapping[str, tuple[int, ...]]
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    heads: tuple[HeadGroup, ...] = ()
     left_whole: tuple[str, ...] = ()
 
     def kept(self, ratios: Mapping[str, float], multiple: int, left_out: Sequence[str] = ()) -> tuple[int, ...]:
@@ -130,21 +135,33 @@ class PrunableNetwork:
                     kept[at] = self.groups[at].kept(ratio, multiple)
         return tuple(kept)
 
-    def pruned(self, ratios: Mapping[str, float], *, multiple: int = 8, left_out: Sequence[str] = ()) -> nn.Module:
-        """A copy without the least important channels, in eval mode; with nothing to cut an exact copy.
+    def pruned(
+        self,
+        ratios: Mapping[str, float],
+        *,
+        multiple: int = 8,
+        left_out: Sequence[str] = (),
+        heads: Mapping[str, int] | None = None,
+    ) -> nn.Module:
+        """A copy without the least important channels and heads, in eval mode; with nothing to cut an exact copy.
 
         Args:
             ratios: stage -> share of its channels that is cut; a stage that is not named stays whole.
             multiple: channel counts that remain are multiples of it.
             left_out: blocks that pass on what they are given.
+            heads: name of an attention -> how many of its heads stay; one that is not named keeps all.
         Raises:
             InvalidArchitectureError: there is no such stage, or a ratio would leave nothing of it.
         """
-        return self.cut_to(self.kept(ratios, multiple, left_out), left_out)
+        return self.cut_to(self.kept(ratios, multiple, left_out), left_out, heads or {})
 
-    def cut_to(self, kept: Sequence[int], left_out: Sequence[str] = ()) -> nn.Module:
-        """A copy in which each group keeps so many channels, in eval mode; see `kept`."""
-        return leave_out(_cut(self.network, self.groups, kept), left_out)
+    def cut_to(
+        self, kept: Sequence[int], left_out: Sequence[str] = (), heads: Mapping[str, int] = MappingProxyType({})
+    ) -> nn.Module:
+        """A copy in which each group keeps so many channels, and attention so many heads, in eval mode; see `kept`."""
+        # Heads go last: channels are cut by their places in the layers as they came, and leave heads side by side.
+        cut = _cut(self.network, self.groups, kept)
+        return leave_out(cut_heads(cut, self.heads, heads), left_out)
 
 
 def find_channels(
@@ -155,16 +172,16 @@ def find_channels(
     importance: str = "magnitude",
     samples: Samples = (),
 ) -> PrunableNetwork:
-    """Find the channels of a network that can be cut, and which of them matter least.
+    """Find the channels, heads and blocks of a network that can be cut, and which channels and heads matter least.
 
     What enters the network and what leaves it stays whole. Channels without which the network does not run are left
-    alone, and `left_whole` names them.
+    alone, and `left_whole` names them, as it names attention whose heads stay.
 
     Args:
         network: takes `n x input_shape`; not changed.
         multiple: channel counts that remain are multiples of it.
         importance: "magnitude": the squared weights of a channel in all its layers; "taylor": the first-order change
-            of the loss without it.
+            of the loss without it. Of a head, both are of what is read of it.
         samples: normalised inputs and labels of the training split, a batch each; "taylor" needs them.
     Raises:
         ConfigError: an unknown importance, or "taylor" without samples.
@@ -180,7 +197,9 @@ def find_channels(
     found = _groups_of(own, input_shape, importance, samples)
     frozen = copy.deepcopy(network).cpu().eval()
     outline = copy.deepcopy(frozen).to("meta")
-    whole = [one for one in found if isinstance(one, str)]
+    noise = torch.randn(_COMPARED, *input_shape, generator=torch.Generator().manual_seed(0))
+    heads, reasons = find_heads(own, importance, samples[0][0][:_COMPARED].cpu() if samples else noise)
+    whole = [*(one for one in found if isinstance(one, str)), *reasons]
     order = {name: at for at, (name, _) in enumerate(own.named_modules())}
     try:
         whole_shape = _output_shape(outline, input_shape)
@@ -193,6 +212,8 @@ def find_channels(
     for group in sorted((g for g in found if isinstance(g, ChannelGroup)), key=lambda g: order[g.name]):
         if group.kept(_MOST, multiple) == group.channels:
             continue  # narrower than the multiple
+        if any(one.is_inside(cut.name, is_output=_is_output(cut)) for one in heads for cut in group.cuts):
+            continue  # heads go whole, and their features with them
         reason = _breaks(outline, group, input_shape, multiple, whole_shape)
         if reason is None:
             groups.append(group)
@@ -204,7 +225,7 @@ def find_channels(
     stages = find_stages([group.name for group in groups])
     coupled = [(group.makers, group.readers) for group in found if isinstance(group, ChannelGroup)]
     blocks = find_blocks(outline, coupled, input_shape)
-    return PrunableNetwork(frozen, tuple(groups), stages, blocks, tuple(whole))
+    return PrunableNetwork(frozen, tuple(groups), stages, blocks, heads, tuple(whole))
 
 
 def _import_torch_pruning() -> Any:
@@ -263,7 +284,10 @@ def _group_of(
         if own_parts > 1 and total != len(item.idxs):
             return f"{root}: {name!r} takes its channels in {own_parts} parts, of which they are a piece"
         parts = math.lcm(parts, own_parts)
-    importance = score(group)
+    try:
+        importance = score(group)
+    except (IndexError, RuntimeError):  # places that a layer does not have
+        return f"{root}: the graph loses them where a tensor is split"
     if channels % parts or importance is None:
         return f"{root}: {channels} do not come in {parts} equal parts"
     mean = torch.nan_to_num(importance[:channels].float()).view(parts, -1).mean(0)

@@ -29,7 +29,8 @@ class Sensitivity:
         guessing: accuracy of guessing.
         n: validation samples that were read.
         precision: that it was read at.
-        stages: stage -> (ratio, accuracy) pairs, by ratio; before fine-tuning, after batch-norm recalibration.
+        stages: stage, or choice of how many blocks or heads stay -> (ratio, accuracy) pairs, by ratio; before
+            fine-tuning, after batch-norm recalibration.
     """
 
     accuracy: float
@@ -103,7 +104,7 @@ def measure_sensitivity(
     """Read the accuracy of the whole network, and of the network with one stage pruned, for each stage and ratio.
 
     Args:
-        ratios: stage -> ratios above 0, ascending.
+        ratios: stage, or choice of blocks or heads -> ratios above 0, ascending.
         accuracy_of: of the network pruned by these ratios.
         guessing, n, precision: of these accuracies.
         on_step: called with each accuracy.

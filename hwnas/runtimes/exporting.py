@@ -118,7 +118,7 @@ def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path, *, dtype: 
     """Write an fp32 ONNX file by torch's legacy exporter, which is the quick one; its batch is open."""
     import torch
 
-    with torch.no_grad():
+    with torch.no_grad(), _no_fused_attention():
         torch.onnx.export(
             model,
             (torch.zeros(1, *input_shape, dtype=getattr(torch, dtype)),),
@@ -129,6 +129,19 @@ def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path, *, dtype: 
             output_names=[OUTPUT_NAME],
             dynamic_axes={INPUT_NAME: {0: "batch"}, OUTPUT_NAME: {0: "batch"}},
         )
+
+
+@contextmanager
+def _no_fused_attention() -> Iterator[None]:
+    """torch's encoder layers run as plain operations: ONNX does not know the fused one that they take in eval mode."""
+    import torch
+
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def convert_by_onnx(model: Any, folder: Path, done: Path, spec: ExportSpec, quantize: Quantize) -> dict[str, Any]:

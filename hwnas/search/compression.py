@@ -64,9 +64,9 @@ def compress(
 ) -> SearchResult:
     """Search for the best ways to prune and quantize a trained network for a device, or for each of several.
 
-    Whole channels are cut, by a ratio for each stage of the network, and whole residual blocks. A candidate's accuracy
-    is read with the weights that are left; the models of the front are fine-tuned, with the network as their teacher,
-    exported and measured like those of a search.
+    Whole channels are cut, by a ratio for each stage of the network, and whole residual blocks and heads of attention.
+    A candidate's accuracy is read with the weights that are left; the models of the front are fine-tuned, with the
+    network as their teacher, exported and measured like those of a search.
 
     Args:
         network: a trained network; a function that builds it: `build(task)`, `build(architecture, task)` or `build()`;
@@ -84,7 +84,8 @@ def compress(
         max_size_mb: hard limit of the weights' size, in 1e6 bytes.
         max_memory_mb: hard limit of the modelled peak memory, in 1e6 bytes.
         precision: one or several that each device has; None: all that they have in common.
-        importance: by which channels are chosen: "taylor" (first-order change of the loss) or "magnitude" (of weights).
+        importance: by which channels and heads are chosen: "taylor" (first-order change of the loss) or "magnitude" (of
+            weights).
         seed: of everything that is random.
         out: the run folder; None: a new one under `runs/`.
         resume: go on with the run in `out`.

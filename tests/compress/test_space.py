@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from attending import Fused, blocks, tokens
 from residual import Residual
 
 from hwnas.compress.prune import find_channels
@@ -121,3 +122,69 @@ def test_weights_and_importance_name_the_space(space: NetworkSpace) -> None:
 def test_wrong_candidates(space: NetworkSpace) -> None:
     with pytest.raises(InvalidArchitectureError, match="no stage 'layer9'"):
         operations(space, candidate_of(space, layer9=0.5), SHAPE)
+
+
+HEADS = ("heads.blocks.0.attention", "heads.blocks.1.attention")
+ATTENDING = TaskShape((3, 16, 16), 10)
+
+
+@pytest.fixture(scope="module")
+def attending() -> NetworkSpace:
+    return NetworkSpace("it", find_channels(tokens(lambda: blocks(Fused)), ATTENDING.input_shape), ATTENDING)
+
+
+def test_heads_are_choices(attending: NetworkSpace) -> None:
+    whole = {"network": "it", "blocks.blocks": 2, HEADS[0]: 4, HEADS[1]: 4}
+    assert dict(attending.largest()) == whole
+    assert {c.label: c.options for c in attending.choices if c.label in HEADS} == dict.fromkeys(HEADS, (1, 2, 3, 4))
+    assert attending.is_whole(Candidate(attending.largest()))
+    assert not attending.is_whole(Candidate(attending.architecture({**whole, HEADS[0]: 3})))
+    assert attending.shares()[HEADS[0]] == (0.25, 0.5, 0.75)
+    for share, left in ((0.25, 3), (0.5, 2), (0.75, 1)):
+        found = attending.shortened({HEADS[1]: share, "patch": 0.5})
+        assert dict(found.architecture) == {**whole, HEADS[1]: left}
+        assert dict(found.compression.prune) == {"patch": 0.5}
+    for wrong in (0, 5, 2.5, "2"):
+        with pytest.raises(InvalidArchitectureError, match=r"must be one of \(1, 2, 3, 4\)"):
+            attending.architecture({**whole, HEADS[0]: wrong})
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "options"),
+    [((0.9, 0.8, 0.7), (1, 2, 3, 4)), ((0.9, 0.8, 0.2), (2, 3, 4)), ((0.3, 0.2, 0.2), (3, 4))],
+)
+def test_heads_that_cost_too_much_stay(
+    attending: NetworkSpace, accuracies: tuple[float, ...], options: tuple[int, ...]
+) -> None:
+    stages = {label: tuple(zip(shares, accuracies, strict=False)) for label, shares in attending.shares().items()}
+    narrowed = attending.narrowed(Sensitivity(0.9, 0.1, 10, "fp32", stages))
+    assert {c.label: c.options for c in narrowed.choices if c.label in HEADS} == dict.fromkeys(HEADS, options)
+    assert narrowed.largest() == attending.largest()
+
+
+def test_operations_with_fewer_heads(attending: NetworkSpace) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        ratios = {stage: float(rng.choice(attending.prune_ratios(stage))) for stage in attending.stages}
+        candidate = Candidate(attending.sample(rng), CompressionPlan.of("fp32", ratios))
+        network = build_candidate(attending, candidate, ATTENDING)
+        assert list(operations(attending, candidate, ATTENDING)) == list(trace_module(network, ATTENDING.input_shape))
+    one = attending.operations(attending.shortened(dict.fromkeys(HEADS, 0.75)))
+    # Of 16 tokens: three heads of 8 fewer in queries, keys, values and answers, and in two products of tokens x tokens.
+    less = 2 * 16 * (3 * 8 * (4 * 32) + 3 * 8 * 2 * 16)
+    assert attending.operations(attending.shortened({})).macs - one.macs == less
+
+
+def test_heads_of_a_block_that_is_left_out_make_no_difference(attending: NetworkSpace) -> None:
+    joint = JointSpace(attending, ATTENDING, ("fp32",), 8, attending.stages)
+    few = {**attending.largest(), "blocks.blocks": 1, HEADS[0]: 2}
+    found = {joint.canonical(Candidate(attending.architecture({**few, HEADS[1]: n}))) for n in (1, 2, 4)}
+    assert found == {Candidate(attending.architecture({**few, HEADS[1]: 1}))}
+    assert attending.canonical(attending.largest()) == attending.largest()
+    rng = np.random.default_rng(1)
+    drawn = {joint.sample(rng) for _ in range(40)}
+    assert drawn == {joint.canonical(candidate) for candidate in drawn}
+    both_gone = {**attending.largest(), "blocks.blocks": 0}
+    x = torch.randn(2, 3, 16, 16)
+    answers = [attending.fresh(Candidate(attending.architecture({**both_gone, HEADS[0]: n})))(x) for n in (1, 4)]
+    assert torch.equal(*answers)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attending import encoder, tokens
 from torch import nn
 
 from hwnas.core.runtime import ExportSpec
@@ -37,6 +38,14 @@ def test_a_file_for_a_gpu_is_made_and_checked_without_one(kind: type[OnnxRuntime
         assert details["graph"]["after"] is None
         with pytest.raises(MeasurementError, match="not installed here"):
             runtime.profile(path, samples(1))
+
+
+def test_torch_s_encoder_is_exported_without_its_fused_operation(tmp_path: Path) -> None:
+    spec = ExportSpec(precision="fp32", input_shape=(3, 16, 16))
+    exported = OnnxRuntime().export(tokens(encoder), spec, tmp_path / "m.onnx")
+    assert exported.parity is not None
+    assert exported.parity < 1e-5
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_is_a_plugin() -> None:

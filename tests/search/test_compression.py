@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from attending import encoder, tokens
 from residual import Residual
 from residual import build as build_residual
 from run_files import trial_rows
@@ -114,6 +115,24 @@ def test_the_sensitivity_is_kept_and_starts_with_the_network_itself(
         else:
             assert tuple(choices[f"prune.{stage}"]) == found.ratios(stage)
         assert [ratio for ratio, _ in pairs] == sorted(ratio for ratio, _ in pairs)
+
+
+def test_heads_of_attention_are_searched(task: Task, tmp_path: Path) -> None:
+    label = "heads.blocks.layers.0.self_attn"
+    made = tokens(lambda: encoder(1, dropout=0.0), channels=1, patch=2)
+    network = fine_tune(made, task, epochs=4, lr=5e-3, batch_size=32).model
+    given = {"device": DEVICE, "task": task, "n_front": 3, "precision": "fp32", "allow_out_of_domain": True}
+    found = compress(network, trials=7, out=tmp_path / "run", **given)  # type: ignore[arg-type]
+    pairs = Sensitivity.read(found.run_dir).stages[label]
+    assert [ratio for ratio, _ in pairs] == [0.25, 0.5, 0.75]
+    assert found.original is not None
+    assert found.original.architecture[label] == 4
+    check_file(found.original, found.run_dir, task)
+    fewer = [model for model in found.front if model.architecture[label] < 4]
+    assert fewer
+    for model in fewer:
+        check_file(model, found.run_dir, task)
+        assert model.params < found.original.params
 
 
 def test_commands_read_the_run(result: SearchResult, tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def _graph(precision: str) -> dict[str, Any]:
 
 
 def write_sensitivity(folder: Path) -> None:
-    """Of eight stages, one with a name that is no markup."""
-    names = ["stem", *(f"layer{i}" for i in range(6)), "<b>head</b> \N{SNOWMAN}"]
+    """Of seven stages, one with a name that is no markup, and of heads."""
+    names = ["stem", *(f"layer{i}" for i in range(5)), "heads.layer5", "<b>head</b> \N{SNOWMAN}"]
     curves = {name: tuple((r, 0.9 - (0.1 + 0.1 * i) * r) for r in (0.25, 0.5, 0.75)) for i, name in enumerate(names)}
     Sensitivity(0.9, 0.1, 300, "fp32", curves).write(folder)
 

@@ -453,6 +453,8 @@ def test_what_compression_bought_is_shown(show: Any, compressed: Path, screen: s
     assert "\u00d7" in shown.text("#compression tbody")
     assert shown.count("#sensitivity-chart .scatterlayer .trace") == 8
     assert "<b>head</b> \N{SNOWMAN}" in shown.text("#compression .lines")
+    assert "What begins with heads. are heads of an attention, left out whole." in shown.text("#compression")
+    assert "What begins with blocks." not in shown.text("#compression")
     assert "compute in fp32 where their files are smaller" in shown.text("#notices")
     keep(shown, f"compression-{screen}")
     pruned = next(model for model in models if model.compression.prune)
