@@ -1,7 +1,7 @@
 """Channels counted in blocks: what a device computes that takes channels by the vector, 16 at a time for example.
 
-There 24 channels cost what 32 do. (ONNX Runtime with AVX-512, fp32: a 3x3 convolution of 24 to 24 channels at 16x16
-pixels takes 0.20 ms as one of 32 does, one of 16 takes 0.075 ms.)
+There 24 channels cost what 32 do. (ONNX Runtime with AVX-512, fp32: six 3x3 convolutions of 24 channels at 16x16
+pixels take 0.20 ms as those of 32 do, those of 16 take 0.075 ms.)
 """
 
 from __future__ import annotations
