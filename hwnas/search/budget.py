@@ -237,14 +237,13 @@ class Budget:
         if self.find(self.smallest(), rng, seen=()) is not None:
             return
         space = f"candidate of space {self.joint.space.name!r}"
+        instead = "take a smaller network" if self.joint.space.of_one_network else "change --space"
         if said := self._unreachable(limits, rng):
-            raise InfeasibleBudgetError(
-                f"no {space} meets the budget; {'; '.join(said)}. Raise the limit or change --space"
-            )
+            raise InfeasibleBudgetError(f"no {space} meets the budget; {'; '.join(said)}. Raise the limit or {instead}")
         said = [limit.say(self._least_within.get(limit.name, math.inf), " within the others") for limit in limits]
         raise InfeasibleBudgetError(
             f"no {space} meets all limits together, though each can be met alone; {'; '.join(said)}. "
-            "Raise one of them or change --space"
+            f"Raise one of them or {instead}"
         )
 
     def _require_energy(self) -> None:

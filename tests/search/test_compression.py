@@ -13,7 +13,7 @@ import torch
 from residual import Residual
 from residual import build as build_residual
 from run_files import trial_rows
-from torch import nn
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import hwnas
@@ -171,7 +171,7 @@ def test_a_limit_that_nothing_meets(task: Task, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         small = fine_tune(nn.Sequential(*layers), task, epochs=3, lr=5e-3, batch_size=16).model
-    with pytest.raises(InfeasibleBudgetError, match=r"own-Sequential.*fastest seen"):
+    with pytest.raises(InfeasibleBudgetError, match=r"own-Sequential.*fastest seen.*smaller network"):
         compress(small, device=DEVICE, task=task, max_latency_ms=1e-6, out=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
@@ -213,6 +213,20 @@ def test_the_command_line(network: nn.Module, tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "run" / "original.json").exists()
 
 
+class Gives(Residual):
+    """Does not do on data what it does on zeros."""
+
+    def __init__(self, what: float | str) -> None:
+        super().__init__(1, 10)
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.what, str) and len(x) > 64:
+            raise ValueError(self.what)
+        y = super().forward(x)
+        return y if isinstance(self.what, str) else y * self.what
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
@@ -223,8 +237,12 @@ def test_the_command_line(network: nn.Module, tmp_path: Path, monkeypatch: pytes
         ({"network": "model.py"}, ConfigError, ["FILE.py:FUNCTION"]),
         ({"weights": Path("none.pt")}, HwnasError, ["no weights file none.pt"]),
         ({"device": "toaster"}, HwnasError, ["no device named 'toaster'"]),
-        ({"importance": "luck"}, ConfigError, ["taylor, magnitude"]),
-        ({"precision": "int3"}, HwnasError, ["int3"]),
+        ({"importance": "tailor"}, ConfigError, ["taylor, magnitude", "did you mean 'taylor'?"]),
+        ({"precision": "int3"}, ConfigError, ["unknown precision 'int3'; did you mean 'int8'?"]),
+        ({"precision": "int8", "weights": Path("none.pt")}, ConfigError, ["does not run 'int8'; it runs: fp32"]),
+        ({"network": lambda: Gives(float("nan"))}, BuildError, ["on training samples of task 'digits' is not finite"]),
+        ({"network": lambda: Gives("text")}, BuildError, ["cannot be evaluated on task 'digits': ValueError: text"]),
+        ({"time_s": 0}, ConfigError, ["time_s must be a number above 0, got 0"]),
         ({"trials": 0}, ConfigError, ["n_trials"]),
         ({"resume": True}, RunFolderError, ["no search to resume"]),
     ],
