@@ -18,6 +18,7 @@ import numpy as np
 from hwnas.core.runtime import (
     ExportedModel,
     ExportSpec,
+    InputArray,
     Runtime,
     Session,
     as_input,
@@ -94,19 +95,36 @@ def _check(runtime: Runtime, model: Any, spec: ExportSpec) -> None:
         )
     if model.training:
         raise RuntimeExportError("the model is in training mode; call model.eval() before the export")
-    if spec.precision != "int8":
-        return
-    if spec.calibration_method not in calibration_methods(runtime):
+    if spec.precision == "int8" and spec.calibration_method not in calibration_methods(runtime):
         raise RuntimeExportError(
             f"runtime {runtime.name!r} cannot set int8 ranges by {spec.calibration_method!r}; allowed: "
             f"{', '.join(calibration_methods(runtime))}"
         )
-    shape = None if spec.calibration is None else spec.calibration.shape
-    if shape is None or shape[0] == 0 or tuple(shape[1:]) != tuple(spec.input_shape):
+    if spec.precision == "int8" or spec.calibration is not None:
+        _check_calibration(spec)
+
+
+def _check_calibration(spec: ExportSpec) -> None:
+    """Libraries take what is no sample in their own ways; one of them ends the process."""
+    values, shape = spec.calibration, ", ".join(map(str, spec.input_shape))
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    if values is None or not is_array or not _has_shape_and_type(values, spec):
+        got = f"{values.shape} of {values.dtype}" if values is not None and is_array else type(values).__name__
         raise RuntimeExportError(
-            f"int8 needs calibration samples of shape (n, {', '.join(map(str, spec.input_shape))}) with n >= 1, "
-            f"got {shape}; pass normalised training samples as ExportSpec.calibration"
+            f"{spec.precision} needs calibration samples of shape (n, {shape}) with n >= 1, as a numpy array of "
+            f"{spec.dtype}, got {got}; pass normalised training samples as ExportSpec.calibration"
         )
+    n_ids = spec.n_ids
+    good = np.isfinite(values) if n_ids is None else (values >= 0) & (values < n_ids)
+    if not good.all():
+        first = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
+        odd = "is not finite (NaN, infinity)" if n_ids is None else f"has an id that is not from 0 to {n_ids - 1}"
+        raise RuntimeExportError(f"calibration sample {first} {odd}; leave it out of ExportSpec.calibration")
+
+
+def _has_shape_and_type(values: InputArray, spec: ExportSpec) -> bool:
+    is_of_type = values.dtype == np.int64 if spec.n_ids is not None else np.issubdtype(values.dtype, np.floating)
+    return len(values) > 0 and values.shape[1:] == tuple(spec.input_shape) and bool(is_of_type)
 
 
 def kept_in_fp32(model: Any) -> tuple[str, ...]:
