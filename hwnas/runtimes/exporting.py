@@ -18,9 +18,9 @@ import numpy as np
 from hwnas.core.runtime import (
     ExportedModel,
     ExportSpec,
+    FloatArray,
     InputArray,
     Runtime,
-    Session,
     as_input,
     calibration_methods,
     random_input,
@@ -64,8 +64,9 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, _one_torch_thread():
         done = Path(folder) / f"done{runtime.suffix}"
+        inputs, wanted = guarded(runtime.name, "export", lambda: _answers(model, spec))
         details = guarded(runtime.name, "export", lambda: convert(Path(folder), done))
-        parity, n_outputs = _parity(model, runtime.load(done), spec)
+        parity = _parity(wanted, runtime.load(done).run(inputs))
         data = done.read_bytes()
     if spec.precision == "fp32" and parity > MAX_FP32_PARITY:
         raise RuntimeExportError(
@@ -81,7 +82,7 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
     dtype = details.pop("dtype", spec.dtype)
     details |= {
         "input": {"name": INPUT_NAME, "shape": [batch, *shape], "dtype": dtype, **layout},
-        "output": {"name": OUTPUT_NAME, "shape": [batch, n_outputs], "dtype": "float32"},
+        "output": {"name": OUTPUT_NAME, "shape": [batch, int(wanted.shape[1])], "dtype": "float32"},
         "seconds": round(time.perf_counter() - started, 3),
     }
     return ExportedModel(path, sha256_of(path), len(data), parity, details)
@@ -199,6 +200,8 @@ def guarded(runtime: str, step: str, work: Callable[[], Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing and of the legacy exporter's age; the parity check decides
             return work()
+    except RuntimeExportError:
+        raise
     except Exception as error:
         raise RuntimeExportError(f"{runtime}: {step} failed with {first_line(error)}") from error
     finally:
@@ -235,21 +238,31 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parity(model: Any, session: Session, spec: ExportSpec) -> tuple[float, int]:
-    """Largest difference from torch / largest output of torch, and the number of outputs."""
+def _answers(model: Any, spec: ExportSpec) -> tuple[InputArray, FloatArray]:
+    """Inputs for the comparison, and what torch answers to them.
+
+    At int8 torch answers to every calibration sample: on a range that is not finite a library may end the process.
+    """
     import torch
 
-    if spec.calibration is not None and len(spec.calibration):
-        inputs = as_input(spec.calibration[:_PARITY_SAMPLES])
-    else:
+    if spec.calibration is None:
         inputs = random_input((_PARITY_SAMPLES, *spec.input_shape), spec.n_ids, np.random.default_rng(0))
+    else:
+        inputs = as_input(spec.calibration if spec.precision == "int8" else spec.calibration[:_PARITY_SAMPLES])
     with torch.no_grad():
-        wanted = model(torch.from_numpy(inputs.copy())).numpy()
-    got = session.run(inputs)
+        starts = range(0, len(inputs), _PARITY_SAMPLES)
+        found = [model(torch.from_numpy(inputs[at : at + _PARITY_SAMPLES].copy())).numpy() for at in starts]
+    if not all(np.isfinite(answer).all() for answer in found):
+        raise RuntimeExportError("the network's output is not finite; was the training stable?")
+    return inputs[:_PARITY_SAMPLES], found[0]
+
+
+def _parity(wanted: FloatArray, got: FloatArray) -> float:
+    """Largest difference from torch / largest output of torch."""
     if got.shape != wanted.shape:
         raise RuntimeExportError(f"the exported file gives an output of shape {got.shape}, torch gives {wanted.shape}")
-    if not (np.isfinite(wanted).all() and np.isfinite(got).all()):
-        raise RuntimeExportError("an output is not finite, in torch or in the exported file; was the training stable?")
+    if not np.isfinite(got).all():
+        raise RuntimeExportError("the exported file's output is not finite, and torch's is; do its values fit 16 bits?")
     largest = float(np.abs(wanted).max())
     difference = float(np.abs(got - wanted).max())
-    return (difference / largest if largest > 0 else difference), int(wanted.shape[1])
+    return difference / largest if largest > 0 else difference

@@ -146,6 +146,15 @@ class RuntimeContract:
             runtime.export(small_network(input_shape=INPUT_SHAPE), spec, tmp_path / "model")
         assert not list(tmp_path.iterdir())
 
+    def test_a_network_that_diverged_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
+        """What is not finite is said of the network, at every precision, and no library ends the process."""
+        network = small_network(input_shape=INPUT_SHAPE, n_outputs=N_OUTPUTS)
+        next(network.parameters()).data.fill_(float("nan"))
+        for precision in runtime.precisions:
+            with pytest.raises(RuntimeExportError, match="output is not finite; was the training stable"):
+                runtime.export(network, spec_of(precision), tmp_path / "model")
+        assert not list(tmp_path.iterdir())
+
     def test_int8_ranges_are_set_as_asked(self, runtime: Runtime, tmp_path: Path) -> None:
         """Each calibration method that a runtime names gives a file that answers nearly like torch; others do not."""
         if "int8" not in runtime.precisions:
