@@ -8,7 +8,7 @@ import pytest
 
 from hwnas.core.graph_record import GraphRecord
 from hwnas.export.bundle import MANIFEST
-from hwnas.export.notes import graph_notes
+from hwnas.export.notes import fp32_remark, graph_notes
 from hwnas.store import write_json
 
 Run = tuple[Path, dict[str, Any]]
@@ -48,6 +48,26 @@ def test_a_file_that_runs_as_it_is_stored_has_none(run: Run) -> None:
     folder, manifest = run
     assert manifest["details"]["graph"]["precisions"] == {"int8": 6}
     assert graph_notes(folder, manifest["id"], "cpu") == []
+
+
+@pytest.mark.parametrize(
+    ("precisions", "remark"),
+    [
+        ({"fp32": 6}, "runs in fp32"),
+        ({"fp32": 1, "int8": 5}, "partly in fp32"),
+        ({"int8": 6}, None),
+        (None, None),
+    ],
+)
+def test_a_precision_that_is_stored_and_not_computed_in_is_a_remark(
+    run: Run, tmp_path: Path, precisions: dict[str, int] | None, remark: str | None
+) -> None:
+    graph = GraphRecord(precisions=precisions).held_against("int8").to_json()
+    folder, model_id = rewritten(run, tmp_path, runtime={"name": "onnxruntime"}, details={"graph": graph})
+    assert fp32_remark(folder, model_id, "cpu", "int8") == remark
+    assert bool(graph_notes(folder, model_id, "cpu")) == bool(remark)
+    assert fp32_remark(folder, model_id, "cpu", "fp32") is None
+    assert fp32_remark(folder, model_id, "jetson-nano", "int8") is None
 
 
 @pytest.mark.parametrize("details", [None, {}, {"graph": 3}, {"graph": {"notes": ["x"]}}])
