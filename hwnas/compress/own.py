@@ -12,7 +12,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -20,10 +19,10 @@ from torch.nn.utils import parametrize
 from hwnas.compress.weights import fill, odd_value, some_of, type_of
 from hwnas.core.architecture import Architecture
 from hwnas.core.error_text import kind_and_line
-from hwnas.core.task import Task, TaskLike
-from hwnas.errors import BuildError, ConfigError, DataError, ModelFileError, nearest
+from hwnas.core.task import TaskLike
+from hwnas.errors import BuildError, ConfigError, ModelFileError, nearest
 
-__all__ = ["check_data", "fingerprint_of", "load_build", "own_network"]
+__all__ = ["fingerprint_of", "load_build", "own_network"]
 
 Build = Callable[..., Any]
 
@@ -205,22 +204,6 @@ def _check_layout(network: nn.Module, shape: tuple[int, ...], name: str) -> None
             f"the network {name!r} runs on plain tensors alone, not on channels_last ones: {kind_and_line(error)}; "
             "write reshape or flatten in its forward where there is view"
         ) from error
-
-
-def check_data(task: Task) -> None:
-    """Raise DataError unless every split has inputs of the task's shape, and finite ones."""
-    for name in ("train", "validation", "test"):
-        inputs = getattr(task, name).inputs
-        if inputs.shape[1:] != tuple(task.input_shape):
-            raise DataError(
-                f"the {name} split of task {task.name!r} has inputs of shape {inputs.shape[1:]}, "
-                f"the task says {tuple(task.input_shape)}; make them alike"
-            )
-        if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
-            first = int(np.argmin(np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)))
-            raise DataError(
-                f"sample {first} of the {name} split of task {task.name!r} is not finite (NaN, infinity); leave it out"
-            )
 
 
 def fingerprint_of(network: nn.Module) -> str:

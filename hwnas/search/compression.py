@@ -13,14 +13,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from hwnas.accuracy.pruned import PrunedEvaluator
-from hwnas.compress.own import check_data, load_build, own_network
+from hwnas.compress.own import load_build, own_network
 from hwnas.compress.prune import check_importance, find_channels
 from hwnas.compress.sensitivity import SENSITIVITY, Sensitivity, measure_sensitivity
 from hwnas.compress.space import NetworkSpace
 from hwnas.compress.weights import load_weights
 from hwnas.core.candidate import Candidate
 from hwnas.core.error_text import kind_and_line
-from hwnas.core.task import Task
+from hwnas.core.task import Task, check_data
 from hwnas.devices.resolve import find_device
 from hwnas.elastic.data import batches
 from hwnas.elastic.threads import threads_for
@@ -132,6 +132,11 @@ def compress(
         task = load_plugin("task", task)(config.data, input_shape=shape, seed=seed)
     assert isinstance(task, Task)
     check_data(task)
+    if task.n_ids is not None:
+        raise ConfigError(
+            f"a network that takes ids cannot be followed for pruning, and task {task.name!r} gives ids of words; "
+            "compress one of images or waveforms, or search a space for texts: hwnas search --task text"
+        )
     own = own_network(build, task, given, name=name)
     kept = RunFolder.open(config, label=label_of(config)).path / SENSITIVITY if resume else None
     known = Sensitivity.read(kept.parent) if kept is not None and kept.exists() else None

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from residual import Residual
@@ -14,9 +12,9 @@ from residual import build as build_residual
 from torch import nn
 from torch.nn.utils import prune
 
-from hwnas.compress.own import check_data, fingerprint_of, load_build, own_network
-from hwnas.core.task import Split, Task, TaskLike, TaskShape
-from hwnas.errors import BuildError, ConfigError, DataError
+from hwnas.compress.own import fingerprint_of, load_build, own_network
+from hwnas.core.task import TaskLike, TaskShape
+from hwnas.errors import BuildError, ConfigError
 
 TASK = TaskShape((1, 8, 8), 10)
 
@@ -220,19 +218,3 @@ def test_a_network_that_is_no_good(build: Callable[..., Any], words: list[str]) 
         own_network(build, TASK, None, name="mine")
     assert [word for word in words if word not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
-
-
-def with_inputs(task: Task, split: str, inputs: Any) -> Task:
-    return replace(task, **{split: Split(inputs, getattr(task, split).labels)})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_data_that_is_no_good(few_digits: Task, split: str) -> None:
-    check_data(few_digits)
-    inputs = getattr(few_digits, split).inputs
-    broken = inputs.astype(np.float32)
-    broken[[3, 7], 0, 2, 2] = np.nan
-    with pytest.raises(DataError, match=rf"sample 3 of the {split} split .* is not finite"):
-        check_data(with_inputs(few_digits, split, broken))
-    with pytest.raises(DataError, match=rf"the {split} split .* shape \(1, 8, 4\), the task says \(1, 8, 8\)"):
-        check_data(with_inputs(few_digits, split, inputs[..., :4]))

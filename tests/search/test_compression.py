@@ -267,6 +267,12 @@ def test_data_with_nan(network: nn.Module, task: Task, tmp_path: Path) -> None:
         compress(network, device=DEVICE, task=broken, out=tmp_path / "run")
 
 
+def test_a_network_of_ids(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label\n" + "\n".join(f"word{i % 7} is,{'ab'[i % 2]}" for i in range(60)))
+    with pytest.raises(ConfigError, match="task 'text' gives ids of words; compress one of images"):
+        compress(nn.Linear(8, 2), device=DEVICE, task="text", data=tmp_path / "t.csv", out=tmp_path / "run")
+
+
 def test_the_package_can_be_called() -> None:
     assert callable(hwnas.compress)
     with pytest.raises(TypeError, match="no_such_setting"):
