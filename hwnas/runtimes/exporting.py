@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.core.error_text import kind_and_line
 from hwnas.core.runtime import (
     ExportedModel,
     ExportSpec,
@@ -33,7 +34,7 @@ from hwnas.store import sha256_of, write_atomic
 
 __all__ = [
     *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "convert_by_onnx", "export_checked", "export_onnx"),
-    *("first_line", "guarded", "installed_version", "kept_in_fp32", "no_native_stderr"),
+    *("cannot_load", "cannot_run", "guarded", "installed_version", "kept_in_fp32", "no_native_stderr"),
 ]
 
 INPUT_NAME, OUTPUT_NAME = "input", "logits"
@@ -186,10 +187,16 @@ def installed_version(package: str, install: str) -> str:
         raise MissingDependencyError(install) from error
 
 
-def first_line(error: BaseException) -> str:
-    """Kind and first line of an error of a library."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+def cannot_load(runtime: str, path: Path, error: Exception, *, where: str = "") -> RuntimeExportError:
+    """What a session raises whose file its runtime refuses."""
+    return RuntimeExportError(f"{runtime} cannot load {path}: {kind_and_line(error)}; export it again{where}")
+
+
+def cannot_run(runtime: str, path: Path, inputs: InputArray, error: Exception) -> RuntimeExportError:
+    """What a session raises whose runtime refuses an input, or fails."""
+    return RuntimeExportError(
+        f"{runtime} cannot run {path} on an input of shape {np.shape(inputs)}: {kind_and_line(error)}"
+    )
 
 
 def guarded(runtime: str, step: str, work: Callable[[], Any]) -> Any:
@@ -203,7 +210,7 @@ def guarded(runtime: str, step: str, work: Callable[[], Any]) -> Any:
     except RuntimeExportError:
         raise
     except Exception as error:
-        raise RuntimeExportError(f"{runtime}: {step} failed with {first_line(error)}") from error
+        raise RuntimeExportError(f"{runtime}: {step} failed with {kind_and_line(error)}") from error
     finally:
         logging.getLogger().removeFilter(_is_error)
 
