@@ -138,7 +138,10 @@ def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path, *, dtype: 
     """Write an fp32 ONNX file by torch's legacy exporter, which is the quick one; its batch is open."""
     import torch
 
-    with torch.no_grad():
+    # Where it fails, the exporter prints all of its graph, always; the error itself names the operation.
+    if (send_graphs := getattr(torch._C, "_jit_set_onnx_log_output_stream", None)) is not None:
+        send_graphs("stderr")
+    with torch.no_grad(), no_native_stderr():
         torch.onnx.export(
             model,
             (torch.zeros(1, *input_shape, dtype=getattr(torch, dtype)),),

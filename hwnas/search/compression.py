@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from math import lcm
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from hwnas.compress.sensitivity import SENSITIVITY, Sensitivity, measure_sensiti
 from hwnas.compress.space import NetworkSpace
 from hwnas.compress.weights import load_weights
 from hwnas.core.candidate import Candidate
+from hwnas.core.device import Device
 from hwnas.core.error_text import kind_and_line
+from hwnas.core.runtime import ExportSpec
 from hwnas.core.task import Task, check_data
 from hwnas.devices.resolve import find_device
 from hwnas.elastic.data import batches
@@ -32,6 +35,7 @@ from hwnas.search.events import Listener, shown
 from hwnas.search.result import SearchResult
 from hwnas.search.run import label_of, run_search
 from hwnas.search.runfolder import RunFolder
+from hwnas.search.setup import runtime_of
 from hwnas.search.targets import common_precisions
 
 __all__ = ["compress", "own_space"]
@@ -140,6 +144,8 @@ def compress(
     own = own_network(build, task, given, name=name)
     kept = RunFolder.open(config, label=label_of(config)).path / SENSITIVITY if resume else None
     known = Sensitivity.read(kept.parent) if kept is not None and kept.exists() else None
+    if known is None:
+        _try_export(own, task, targets)
     try:
         space = own_space(
             own, task, name=name, multiple=multiple, importance=importance, known=known, listener=listener
@@ -147,6 +153,19 @@ def compress(
     finally:
         listener.done()
     return run_search(config, listener, space=space, task=task, since_s=since_s)
+
+
+def _try_export(network: nn.Module, task: Task, targets: Sequence[Device]) -> None:
+    """Whether the devices' runtimes take the network is better known now than after a search.
+
+    Raises:
+        RuntimeExportError: one does not; the message names the operation.
+        MissingDependencyError: one is not installed.
+    """
+    spec = ExportSpec(precision="fp32", input_shape=tuple(task.input_shape))
+    with TemporaryDirectory(prefix="hwnas-") as folder:
+        for runtime in {found.name: found for found in map(runtime_of, targets)}.values():
+            runtime.export(network, spec, Path(folder) / f"model{runtime.suffix}")
 
 
 def own_space(

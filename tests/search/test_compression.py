@@ -25,7 +25,15 @@ from hwnas.core.gain import gains
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Split, Task
 from hwnas.elastic.data import accuracy
-from hwnas.errors import BuildError, ConfigError, DataError, HwnasError, InfeasibleBudgetError, RunFolderError
+from hwnas.errors import (
+    BuildError,
+    ConfigError,
+    DataError,
+    HwnasError,
+    InfeasibleBudgetError,
+    RunFolderError,
+    RuntimeExportError,
+)
 from hwnas.search.compression import compress
 from hwnas.search.result import SearchResult
 from hwnas.store import read_front, read_original, sha256_of, write_json
@@ -240,7 +248,7 @@ class Gives(Residual):
         ({"importance": "tailor"}, ConfigError, ["taylor, magnitude", "did you mean 'taylor'?"]),
         ({"precision": "int3"}, ConfigError, ["unknown precision 'int3'; did you mean 'int8'?"]),
         ({"precision": "int8", "weights": Path("none.pt")}, ConfigError, ["does not run 'int8'; it runs: fp32"]),
-        ({"network": lambda: Gives(float("nan"))}, BuildError, ["on training samples of task 'digits' is not finite"]),
+        ({"network": lambda: Gives(float("nan"))}, HwnasError, ["network's output is not finite"]),
         ({"network": lambda: Gives("text")}, BuildError, ["cannot be evaluated on task 'digits': ValueError: text"]),
         ({"time_s": 0}, ConfigError, ["time_s must be a number above 0, got 0"]),
         ({"trials": 0}, ConfigError, ["n_trials"]),
@@ -265,6 +273,19 @@ def test_data_with_nan(network: nn.Module, task: Task, tmp_path: Path) -> None:
     broken = replace(task, train=Split(inputs, task.train.labels))
     with pytest.raises(DataError, match="sample 5 of the train split"):
         compress(network, device=DEVICE, task=broken, out=tmp_path / "run")
+
+
+def test_a_network_that_no_runtime_takes_is_known_before_the_search(
+    task: Task, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Spectral(Residual):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:]))
+
+    with pytest.raises(RuntimeExportError, match=r"onnxruntime: export failed .*aten::fft_rfft2"):
+        compress(Spectral(1, 10), device=DEVICE, task=task, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "graph(" not in "".join(capfd.readouterr())
 
 
 def test_a_network_of_ids(tmp_path: Path) -> None:
