@@ -101,7 +101,7 @@ def compress(
             listener=listener,
         )
     _print_sensitivity(result.run_dir)
-    print_fronts(result.details, result.details.devices)
+    print_fronts(result.run_dir, result.details, result.details.devices)
     for name in result.details.devices:
         _print_gains(result, name)
     typer.echo(f"run folder: {result.run_dir}\nnext: hwnas report {result.run_dir}; hwnas pick {result.run_dir}")

@@ -22,6 +22,7 @@ def front(
     Models outside the limits are dimmed and say so. Of a search for several devices it also says which models are on
     the front of each.
     """
+    from hwnas.export.notes import fp32_remark
     from hwnas.store import read_front
     from hwnas.viz.table import Limits, front_rows
 
@@ -32,9 +33,16 @@ def front(
     names = found.devices if device is None else (front_device(found, device),)
     if as_json:
         tables = {
-            name: [{**row.to_json(), "within_limits": limits.hold(row)} for row in front_rows(found, name)]
+            name: [
+                {
+                    **row.to_json(),
+                    "within_limits": limits.hold(row),
+                    "in_fp32": fp32_remark(run, row.id, name, row.precision),
+                }
+                for row in front_rows(found, name)
+            ]
             for name in names
         }
         print_json({"task": found.task, "space": found.space, "seed": found.seed, "devices": tables})
         return
-    print_fronts(found, names, limits)
+    print_fronts(run, found, names, limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -56,14 +57,15 @@ def print_table(
     console().print(table)
 
 
-def print_fronts(front: Front, devices: Sequence[str], limits: Limits | None = None) -> None:
+def print_fronts(run: Path, front: Front, devices: Sequence[str], limits: Limits | None = None) -> None:
     """The front on each device as a table; of several, also which models are on all of them.
 
     Args:
+        run: the run folder.
         limits: models outside are dimmed, and which one to take is said; None: what a search prints at its end.
     """
     for device in devices:
-        _print_front(front, device, limits)
+        _print_front(run, front, device, limits)
     if len(front.devices) > 1:
         from hwnas.viz.table import every_front, front_rows
 
@@ -72,14 +74,16 @@ def print_fronts(front: Front, devices: Sequence[str], limits: Limits | None = N
         typer.echo(f"{every_front(len(front.devices))}, of {names}: {', '.join(shared) or 'no model'}")
 
 
-def _print_front(front: Front, device: str, limits: Limits | None) -> None:
+def _print_front(run: Path, front: Front, device: str, limits: Limits | None) -> None:
     """The front on one device as a table, the knee marked."""
     from hwnas.devices.resolve import measure_of
+    from hwnas.export.notes import fp32_remark
     from hwnas.viz.table import Limits, front_rows
     from hwnas.viz.text import ms, percent, size
 
     rows, kept = front_rows(front, device), limits or Limits()
     outside = [not kept.hold(row) for row in rows]
+    in_fp32 = [fp32_remark(run, row.id, device, row.precision) for row in rows]
     print_table(
         f"{front.task} on {device}, space {front.space}: {len(rows)} models, {measure_of(device)}",
         ("model", "precision", "accuracy>", "measured>", "predicted>", "90 % interval>", "size>", ""),
@@ -92,9 +96,9 @@ def _print_front(front: Front, device: str, limits: Limits | None) -> None:
                 ms(row.latency.predicted),
                 f"{ms(row.latency.low)} to {ms(row.latency.high)}",
                 size(row.size_bytes),
-                ", ".join([*row.remarks, *(["outside the limits"] if out else [])]),
+                ", ".join([*row.remarks, *([remark] if remark else []), *(["outside the limits"] if out else [])]),
             )
-            for row, out in zip(rows, outside, strict=True)
+            for row, out, remark in zip(rows, outside, in_fp32, strict=True)
         ),
         styles=["dim" if out else "bold" if row.knee else "" for row, out in zip(rows, outside, strict=True)],
     )

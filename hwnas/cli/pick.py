@@ -37,7 +37,7 @@ def pick(
     )
     chosen = choose(found, device=front_device(found, device), limits=limits)
     row = chosen.row
-    command, notes = export_command(run, row.id, list(row.artifacts)), graph_notes(run, row.id)
+    command, notes = export_command(run, row.id, list(row.artifacts)), graph_notes(run, row.id, chosen.device)
     if as_json:
         print_json(
             {"device": chosen.device, "why": chosen.why, "model": row.to_json(), "notes": notes, "export": command}

@@ -109,5 +109,5 @@ def search(
     with progress_listener() as listener:
         result = run_search(config, listener)
     front = read_front(result.run_dir)
-    print_fronts(front, front.devices)
+    print_fronts(result.run_dir, front, front.devices)
     typer.echo(f"run folder: {result.run_dir}\nnext: hwnas report {result.run_dir}; hwnas pick {result.run_dir}")

@@ -6,27 +6,25 @@ import copy
 import hashlib
 import importlib.util
 import inspect
-import pickle
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from hwnas.compress.weights import fill, odd_value, some_of, type_of
 from hwnas.core.architecture import Architecture
-from hwnas.core.error_text import first_line
-from hwnas.core.task import Task, TaskLike
-from hwnas.errors import BuildError, ConfigError, DataError, ModelFileError
+from hwnas.core.error_text import kind_and_line
+from hwnas.core.task import TaskLike
+from hwnas.errors import BuildError, ConfigError, ModelFileError, nearest
 
-__all__ = ["check_data", "fingerprint_of", "load_build", "load_weights", "own_network"]
+__all__ = ["fingerprint_of", "load_build", "own_network"]
 
 Build = Callable[..., Any]
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")  # keys that training scripts keep weights under
-_SHOWN = 3  # names of weights in a message
 
 
 def load_build(spec: str) -> tuple[str, Build | nn.Module]:
@@ -50,7 +48,9 @@ def load_build(spec: str) -> tuple[str, Build | nn.Module]:
             for key, value in vars(module).items()
             if inspect.isfunction(value) and value.__module__ == module.__name__
         ]
-        raise BuildError(f"{path} has no function {name!r}; it has: {', '.join(own) or 'none'}")
+        guess = nearest(name, own)
+        hint = f" did you mean {guess!r}?" if guess else ""
+        raise BuildError(f"{path} has no function {name!r};{hint} it has: {some_of(own) or 'none'}")
     return path.stem, found
 
 
@@ -65,75 +65,44 @@ def _imported(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.resolve().parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a file of the user's may raise anything
-        raise BuildError(f"importing {path} raised {_said(error)}") from error
-    return module
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict: `.safetensors`, or what `torch.save` wrote of one; nothing in the file is run.
-
-    A state dict under one of the keys "state_dict", "model_state_dict", "model" and "net" is found, and the prefix
-    "module." of parallel training is taken off.
-
-    Raises:
-        ModelFileError: the file is missing or damaged, or holds something else than tensors by name.
-    """
-    if not path.is_file():
-        raise ModelFileError(f"no weights file {path}; give a .safetensors file, or a state dict that torch.save wrote")
-    try:
-        raw = _read(path)
-    except pickle.UnpicklingError as error:
-        raise ModelFileError(
-            f"{path} holds more than weights, and reading that would run code; "
-            "save the weights alone: torch.save(model.state_dict(), FILE)"
+    except SystemExit as error:
+        raise BuildError(
+            f"importing {path} raised {kind_and_line(error)}: it is a script; put what it does under "
+            "`if __name__ == '__main__':`, so that its functions can be imported"
         ) from error
-    except Exception as error:  # safetensors, zipfile and torch each have errors of their own
-        raise ModelFileError(f"{path} cannot be read as weights: {_said(error)}; save them again") from error
-    found = next((raw[key] for key in WRAPPERS if isinstance(raw, Mapping) and isinstance(raw.get(key), Mapping)), raw)
-    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise ModelFileError(
-            f"{path} must hold tensors by name (a state dict), got {type(found).__name__}; "
-            "save it with torch.save(model.state_dict(), FILE)"
-        )
-    weights = {str(name): tensor for name, tensor in found.items()}
-    if all(name.startswith("module.") for name in weights):
-        weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}
-    return weights
-
-
-def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a file of the user's may raise anything
+        raise BuildError(f"importing {path} raised {kind_and_line(error)}") from error
+    return module
 
 
 def own_network(
     build: Build | nn.Module, task: TaskLike, weights: Mapping[str, Tensor] | None, *, name: str
 ) -> nn.Module:
-    """The user's network with its weights, in eval mode on the CPU, after a look at what it gives.
+    """The user's network with its weights, in eval mode on the CPU, at fp32, after a look at what it gives.
 
     Args:
-        build: a network, or a function that makes one: `build(task)`, `build(architecture, task)` or `build()`; an
-            argument is known by its name, else by how many there are. `architecture` is empty but for the name.
+        build: a network (what compiled it or made it parallel is taken off), or a function that makes one:
+            `build(task)`, `build(architecture, task)` or `build()`; an argument is known by its name, else by how many
+            there are. `architecture` is empty but for the name.
         task: its shapes.
         weights: a state dict that must fit; None: those that it comes with.
         name: of the network, for messages.
     Raises:
-        BuildError: `build` raised or gave no network, or the network does not fit the task.
+        BuildError: `build` raised or gave no network, or one that cannot be cut or does not fit the task.
         ModelFileError: the weights do not fit the network, or are not finite.
     """
-    network = copy.deepcopy(build) if isinstance(build, nn.Module) else _built(build, task, name)
-    network = network.cpu().eval()
+    given = build if isinstance(build, nn.Module) else _built(build, task, name)
+    network = _bare(given)
+    if reason := _odd(network):
+        raise BuildError(f"the network {name!r} {reason}")
+    network = (copy.deepcopy(network) if given is build else network).cpu().float().eval()
     if weights is not None:
-        _fill(network, weights)
+        fill(network, weights)
     broken = [
         key for key, value in network.state_dict().items() if value.is_floating_point() and not value.isfinite().all()
     ]
     if broken:
-        raise ModelFileError(f"the weights of {name!r} are not finite: {_some(broken)}; was the training stable?")
+        raise ModelFileError(f"the weights of {name!r} are not finite: {some_of(broken)}; was the training stable?")
     _check_output(network, task, name)
     return network
 
@@ -142,8 +111,8 @@ def _built(build: Build, task: TaskLike, name: str) -> nn.Module:
     arguments = _arguments(build, Architecture.of(name, {"network": name}), task, name)
     try:
         network = build(**arguments) if isinstance(arguments, dict) else build(*arguments)
-    except Exception as error:  # a function of the user's may raise anything
-        raise BuildError(f"building the network {name!r} raised {_said(error)}") from error
+    except (Exception, SystemExit) as error:  # a function of the user's may raise anything
+        raise BuildError(f"building the network {name!r} raised {kind_and_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise BuildError(f"building the network {name!r} must give a torch.nn.Module, got {type(network).__name__}")
     return network
@@ -168,18 +137,32 @@ def _arguments(build: Build, architecture: Architecture, task: TaskLike, name: s
     )
 
 
-def _fill(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    own = network.state_dict()
-    missing, unknown = [k for k in own if k not in weights], [k for k in weights if k not in own]
-    wrong = [
-        f"{k} {tuple(weights[k].shape)}, the network has {tuple(own[k].shape)}"
-        for k in own
-        if k in weights and weights[k].shape != own[k].shape
-    ]
-    kinds = (("missing", missing), ("not of the network", unknown), ("of another shape", wrong))
-    if said := [f"{what}: {_some(names)}" for what, names in kinds if names]:
-        raise ModelFileError(f"the weights do not fit the network; {'; '.join(said)}. Are they of this network?")
-    network.load_state_dict(dict(weights))
+def _bare(network: nn.Module) -> nn.Module:
+    """The network itself, without what compiles it or makes it parallel."""
+    bare: Any = network
+    while isinstance(bare, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(bare, "_orig_mod"):
+        bare = bare._orig_mod if hasattr(bare, "_orig_mod") else bare.module
+    return cast(nn.Module, bare)
+
+
+def _odd(network: nn.Module) -> str | None:
+    """Why a network cannot be taken as it is; None if it can."""
+    for name, module in network.named_modules():
+        layer = f"{name!r} ({type(module).__name__})"
+        if isinstance(module, torch.jit.ScriptModule):
+            return "is a TorchScript program; give the torch.nn.Module that it was made of"
+        held = [key for key, _ in module.named_parameters(recurse=False)]
+        # weight_norm, spectral_norm and masks: as hooks that set `weight` before each call, or as parametrizations.
+        if parametrize.is_parametrized(module) or ("weight" in vars(module) and {"weight_g", "weight_orig"} & {*held}):
+            return (
+                f"computes the weights of {layer} anew at each call, which cannot be cut; make them plain parameters "
+                "first (remove_parametrizations, remove_weight_norm, prune.remove)"
+            )
+    odd = {name: words for name, value in network.state_dict().items() if (words := odd_value(value))}
+    if odd:
+        words = next(iter(odd.values()))
+        return f"{words} in {some_of([*odd])}; give it with real, dense float weights"
+    return None if any(True for _ in network.parameters()) else "has no weights; there is nothing to compress"
 
 
 def _check_output(network: nn.Module, task: TaskLike, name: str) -> None:
@@ -187,33 +170,40 @@ def _check_output(network: nn.Module, task: TaskLike, name: str) -> None:
     try:
         with torch.no_grad():
             output = network(torch.zeros(2, *shape))
-    except Exception as error:  # a network of the user's may raise anything
+    except (Exception, SystemExit) as error:  # a network of the user's may raise anything
         raise BuildError(
-            f"the network {name!r} does not run on the task's input of shape {shape}: {_said(error)}; "
+            f"the network {name!r} does not run on the task's input of shape {shape}: {kind_and_line(error)}; "
             "is it for another task?"
         ) from error
-    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if got != (2, task.n_outputs):
+    got = f"{tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    if got != f"{(2, task.n_outputs)}":
         raise BuildError(
             f"the network {name!r} must give {task.n_outputs} logits for this task: an output of shape "
-            f"(2, {task.n_outputs}) for two inputs, got {got}"
+            f"(2, {task.n_outputs}) for two inputs, got {got}; return the logits alone, or choose another --task"
         )
+    if output.dtype is not torch.float32:
+        raise BuildError(
+            f"the network {name!r} must give float32 logits, got {type_of(output)}; convert them at its end"
+        )
+    if training := [layer for layer, module in network.named_modules() if module.training]:
+        raise BuildError(
+            f"the network {name!r} turns to training mode when it is called: {some_of(training)}; "
+            "leave train() out of its forward"
+        )
+    if len(shape) == 3:
+        _check_layout(network, shape, name)
 
 
-def check_data(task: Task) -> None:
-    """Raise DataError unless every split has inputs of the task's shape, and finite ones."""
-    for name in ("train", "validation", "test"):
-        inputs = getattr(task, name).inputs
-        if inputs.shape[1:] != tuple(task.input_shape):
-            raise DataError(
-                f"the {name} split of task {task.name!r} has inputs of shape {inputs.shape[1:]}, "
-                f"the task says {tuple(task.input_shape)}; make them alike"
-            )
-        if np.issubdtype(inputs.dtype, np.floating) and not np.isfinite(inputs).all():
-            first = int(np.argmin(np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1)))
-            raise DataError(
-                f"sample {first} of the {name} split of task {task.name!r} is not finite (NaN, infinity); leave it out"
-            )
+def _check_layout(network: nn.Module, shape: tuple[int, ...], name: str) -> None:
+    """Training and evaluation give images as channels_last, which is the quicker layout."""
+    try:
+        with torch.no_grad():
+            network(torch.empty(2, *shape, memory_format=torch.channels_last).zero_())
+    except Exception as error:
+        raise BuildError(
+            f"the network {name!r} runs on plain tensors alone, not on channels_last ones: {kind_and_line(error)}; "
+            "write reshape or flatten in its forward where there is view"
+        ) from error
 
 
 def fingerprint_of(network: nn.Module) -> str:
@@ -223,13 +213,3 @@ def fingerprint_of(network: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:10]
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-
-
-def _said(error: BaseException) -> str:
-    kind, line = type(error).__name__, first_line(error)
-    return kind if line == kind else f"{kind}: {line}"

@@ -21,11 +21,11 @@ from torch.nn import functional
 from hwnas.compress.blocks import find_blocks, leave_out
 from hwnas.compress.heads import HeadGroup, cut_heads, find_heads
 from hwnas.compress.stages import find_stages
-from hwnas.core.compression import kept_channels
+from hwnas.core.compression import is_ratio, kept_channels
 from hwnas.core.error_text import first_line
 from hwnas.errors import BuildError, ConfigError, InvalidArchitectureError, MissingDependencyError, nearest
 
-__all__ = ["IMPORTANCES", "ChannelGroup", "Cut", "PrunableNetwork", "find_channels"]
+__all__ = ["IMPORTANCES", "ChannelGroup", "Cut", "PrunableNetwork", "check_importance", "find_channels"]
 
 IMPORTANCES = ("taylor", "magnitude")
 _COMPARED = 2  # inputs on which heads that can go are found
@@ -124,9 +124,9 @@ class PrunableNetwork:
                 guess = nearest(stage, list(self.stages))
                 hint = f" did you mean {guess!r}?" if guess else ""
                 raise InvalidArchitectureError(f"no stage {stage!r};{hint} known: {', '.join(self.stages)}")
-            if not 0 <= ratio < 1:
+            if not is_ratio(ratio):
                 raise InvalidArchitectureError(
-                    f"a prune ratio of {ratio} empties the layers of stage {stage!r}; allowed: 0 to below 1"
+                    f"a prune ratio of {ratio!r} empties the layers of stage {stage!r}; allowed: 0 to below 1"
                 )
         kept = [group.channels for group in self.groups]
         for stage, ratio in ratios.items():
@@ -164,6 +164,14 @@ class PrunableNetwork:
         return leave_out(cut_heads(cut, self.heads, heads), left_out)
 
 
+def check_importance(importance: str) -> None:
+    """Raise ConfigError unless it is one of `IMPORTANCES`."""
+    if importance not in IMPORTANCES:
+        guess = nearest(importance, IMPORTANCES)
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        raise ConfigError(f"importance must be one of {', '.join(IMPORTANCES)}, got {importance!r}{hint}")
+
+
 def find_channels(
     network: nn.Module,
     input_shape: Sequence[int],
@@ -189,8 +197,7 @@ def find_channels(
     Source: Fang et al., DepGraph: Towards Any Structural Pruning, CVPR 2023; Molchanov et al., Importance Estimation
         for Neural Network Pruning, CVPR 2019.
     """
-    if importance not in IMPORTANCES:
-        raise ConfigError(f"importance must be one of {', '.join(IMPORTANCES)}, got {importance!r}")
+    check_importance(importance)
     if importance == "taylor" and not samples:
         raise ConfigError("importance 'taylor' needs samples of the training split; pass them, or take 'magnitude'")
     own = copy.deepcopy(network).cpu().eval().requires_grad_(True)
@@ -201,12 +208,14 @@ def find_channels(
     heads, reasons = find_heads(own, importance, samples[0][0][:_COMPARED].cpu() if samples else noise)
     whole = [*(one for one in found if isinstance(one, str)), *reasons]
     order = {name: at for at, (name, _) in enumerate(own.named_modules())}
+    seen = _LastSeen(outline)
     try:
-        whole_shape = _output_shape(outline, input_shape)
+        with seen:
+            whole_shape = _output_shape(outline, input_shape)
     except Exception as error:  # a network of the user's may raise anything
         raise BuildError(
-            f"the network cannot be followed without data: {first_line(error)}; "
-            "its forward must not look at what tensors hold"
+            f"the network cannot be followed without data: at {seen.layer}: {first_line(error)}; its forward must "
+            "neither look at what tensors hold nor make some without device=x.device"
         ) from error
     groups = []
     for group in sorted((g for g in found if isinstance(g, ChannelGroup)), key=lambda g: order[g.name]):
@@ -220,12 +229,25 @@ def find_channels(
         elif reason:
             whole.append(f"the channels of {group.name!r} stay: without some of them {reason}")
     if not groups:
-        why = whole[0] if whole else f"no layer has more than {multiple} channels that do not leave the network"
+        why = whole[0] if whole else _why_nothing(own, found, multiple)
         raise BuildError(f"nothing of the network can be pruned: {why}; give a network of plain layers")
     stages = find_stages([group.name for group in groups])
     coupled = [(group.makers, group.readers) for group in found if isinstance(group, ChannelGroup)]
     blocks = find_blocks(outline, coupled, input_shape)
     return PrunableNetwork(frozen, tuple(groups), stages, blocks, heads, tuple(whole))
+
+
+def _why_nothing(network: nn.Module, found: Sequence[ChannelGroup | str], multiple: int) -> str:
+    """Why no channel can be cut, where the graph complains of nothing."""
+    known = {cut.name for group in found if isinstance(group, ChannelGroup) for cut in group.cuts}
+    unknown = [
+        f"{name!r} ({type(module).__name__})"
+        for name, module in network.named_modules()
+        if name not in known and any(p.ndim > 1 and len(p) > multiple for p in module.parameters(recurse=False))
+    ]
+    if unknown:
+        return f"the dependency graph cannot follow {', '.join(unknown[:3])}{' and others' if unknown[3:] else ''}"
+    return f"no layer has more than {multiple} channels that do not leave the network"
 
 
 def _import_torch_pruning() -> Any:
@@ -322,7 +344,12 @@ def _add_gradients(network: nn.Module, samples: Samples) -> None:
     network.zero_grad(set_to_none=False)
     with torch.enable_grad():
         for inputs, labels in samples:
-            functional.cross_entropy(network(inputs.cpu()), labels.cpu()).backward()  # type: ignore[no-untyped-call]
+            try:
+                functional.cross_entropy(network(inputs.cpu()), labels.cpu()).backward()  # type: ignore[no-untyped-call]
+            except Exception as error:  # a network of the user's may raise anything
+                raise BuildError(
+                    f"the gradient of the loss cannot be computed: {first_line(error)}; is the network for this task?"
+                ) from error
     for parameter in network.parameters():
         if parameter.grad is None:  # the loss does not depend on it
             parameter.grad = torch.zeros_like(parameter)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from hwnas.errors import InvalidArchitectureError
 
-__all__ = ["PRECISIONS", "SEARCHED", "CompressionPlan", "kept_channels"]
+__all__ = ["PRECISIONS", "SEARCHED", "CompressionPlan", "is_ratio", "kept_channels"]
 
 # int8: weights and activations, on ranges set beforehand. int8-dynamic: activations on the range that each call has.
 # int8-weights: weights are stored in 8 bits, and all is computed in float.
@@ -37,8 +38,11 @@ class CompressionPlan:
         if stages != sorted(set(stages)):
             raise InvalidArchitectureError(f"pruned stages must be sorted and unique, got {stages}")
         for stage, ratio in self.prune:
-            if not 0 < ratio < 1:
-                raise InvalidArchitectureError(f"prune ratio of {stage!r} must be between 0 and 1, got {ratio}")
+            if not is_ratio(ratio) or ratio == 0:
+                raise InvalidArchitectureError(
+                    f"prune ratio of {stage!r} must be a number above 0 and below 1, got {ratio!r}; 1 would leave "
+                    "nothing of it, and a stage that is not named stays whole"
+                )
 
     @classmethod
     def of(cls, precision: str = "fp32", prune: Mapping[str, float] | None = None) -> CompressionPlan:
@@ -47,12 +51,26 @@ class CompressionPlan:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> CompressionPlan:
-        """Read what `to_json` wrote."""
-        return cls.of(str(raw.get("precision", "fp32")), dict(raw.get("prune", {})))
+        """Read what `to_json` wrote; either key may be missing.
+
+        Raises:
+            InvalidArchitectureError: it is no such object, or a value is out of its range.
+        """
+        is_plan = isinstance(raw, Mapping) and not raw.keys() - {"precision", "prune"}
+        if not is_plan or not isinstance(raw.get("prune", {}), Mapping):
+            raise InvalidArchitectureError(
+                f'a compression plan is {{"precision": P, "prune": {{STAGE: RATIO}}}}, got {str(raw)[:60]}'
+            )
+        return cls.of(raw.get("precision", "fp32"), raw.get("prune", {}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return {"precision": self.precision, "prune": dict(self.prune)}
+
+
+def is_ratio(value: object) -> bool:
+    """Whether it is a number of which a layer can be cut: from 0 to below 1; NaN is none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < 1
 
 
 def kept_channels(channels: int, ratio: float, multiple: int) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hwnas.errors import DataError
 
-__all__ = ["InputPreprocessing", "Preprocessing", "Split", "Task", "TaskLike", "TaskShape", "suits"]
+__all__ = ["InputPreprocessing", "Preprocessing", "Split", "Task", "TaskLike", "TaskShape", "check_data", "suits"]
 
 Load = TypeVar("Load", bound=Callable[..., Any])
 
@@ -196,6 +196,37 @@ class Task:
             validation=_shrink(self.validation, factor),
             test=_shrink(self.test, factor),
         )
+
+
+def check_data(task: Task) -> None:
+    """What a task of somebody's own must keep, whichever way it was made.
+
+    Raises:
+        DataError: a split has inputs of another shape than the task's, or ones that are not finite, or labels that are
+            not whole numbers from 0 to below `n_outputs`; or there are no two classes, or not a name for each.
+    """
+    if task.n_outputs < 2 or len(task.class_names) != task.n_outputs:
+        raise DataError(
+            f"task {task.name!r} must have two classes or more and a name for each, got {task.n_outputs} classes and "
+            f"{len(task.class_names)} names"
+        )
+    for name in ("train", "validation", "test"):
+        split, where = getattr(task, name), f"the {name} split of task {task.name!r}"
+        if split.inputs.shape[1:] != tuple(task.input_shape):
+            raise DataError(
+                f"{where} has inputs of shape {split.inputs.shape[1:]}, the task says {tuple(task.input_shape)}; "
+                "make them alike"
+            )
+        if np.issubdtype(split.inputs.dtype, np.floating) and not np.isfinite(split.inputs).all():
+            first = int(np.argmin(np.isfinite(split.inputs).reshape(len(split), -1).all(axis=1)))
+            raise DataError(f"sample {first} of {where} is not finite (NaN, infinity); leave it out")
+        labels = split.labels
+        if labels.dtype != np.int64 or labels.ndim != 1 or not 0 <= labels.min() <= labels.max() < task.n_outputs:
+            got = f"{labels.min()} to {labels.max()}" if np.issubdtype(labels.dtype, np.integer) else "others"
+            raise DataError(
+                f"{where} must have a label for each sample, int64, from 0 to {task.n_outputs - 1}; got {got} "
+                f"({labels.dtype}, shape {labels.shape})"
+            )
 
 
 def _shrink(split: Split, factor: int) -> Split:

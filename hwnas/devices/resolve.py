@@ -11,7 +11,7 @@ from hwnas.devices.own import own_devices
 from hwnas.errors import ConfigError, DuplicatePluginError, UnknownPluginError, nearest
 from hwnas.plugins import load_plugin, plugin_names
 
-__all__ = ["all_devices", "at_host", "check_precisions", "find_device", "measure_of"]
+__all__ = ["all_devices", "at_host", "check_precisions", "find_device", "measure_of", "runtime_here"]
 
 
 def all_devices() -> list[Device]:
@@ -64,6 +64,15 @@ def measure_of(name: str) -> str:
         return find_device(name).measure
     except UnknownPluginError:
         return "latency in ms"
+
+
+def runtime_here(name: str) -> str | None:
+    """The runtime of a device that is this machine; None of another machine, or one that is not installed any more."""
+    try:
+        device = find_device(name)
+    except UnknownPluginError:
+        return None
+    return device.runtime if device.is_local else None
 
 
 def check_precisions(device: Device, precisions: Sequence[str] | None) -> tuple[str, ...]:

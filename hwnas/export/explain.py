@@ -146,7 +146,7 @@ def explain_model(run_dir: Path, device: Device, model_id: str, *, seconds: floa
         predicted_ms=model.latency[device.name].predicted,
         kinds=kinds,
         why_unpredicted=why,
-        notes=tuple(graph_notes(run_dir, model.id)),
+        notes=tuple(graph_notes(run_dir, model.id, device.name)),
     )
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
-from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.errors import MissingDependencyError
 from hwnas.runtimes import torch_graph
-from hwnas.runtimes.exporting import export_checked, first_line
+from hwnas.runtimes.exporting import cannot_load, cannot_run, export_checked
 from hwnas.runtimes.recorded import attempted
 from hwnas.runtimes.torch_export import as_precision
 
@@ -46,9 +46,7 @@ class AotInductorSession:
                 raise ValueError("it is no package")
             self._model: Any = aoti_load_package(str(path))
         except Exception as error:
-            raise RuntimeExportError(
-                f"aotinductor cannot load {path}: {first_line(error)}; export it again on this machine"
-            ) from error
+            raise cannot_load("aotinductor", path, error, where=" on this machine") from error
         self._path = path
 
     def run(self, inputs: InputArray) -> FloatArray:
@@ -64,9 +62,7 @@ class AotInductorSession:
                 found = [self._model(torch.from_numpy(sample[None])).numpy() for sample in as_input(inputs)]
             return np.concatenate(found).astype(np.float32)
         except Exception as error:
-            raise RuntimeExportError(
-                f"aotinductor cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
-            ) from error
+            raise cannot_run("aotinductor", self._path, inputs, error) from error
 
 
 class AotInductor:

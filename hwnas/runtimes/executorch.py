@@ -15,9 +15,16 @@ import numpy as np
 
 from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
-from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.errors import MissingDependencyError
 from hwnas.runtimes import executorch_graph
-from hwnas.runtimes.exporting import export_checked, first_line, installed_version, kept_in_fp32, no_native_stderr
+from hwnas.runtimes.exporting import (
+    cannot_load,
+    cannot_run,
+    export_checked,
+    installed_version,
+    kept_in_fp32,
+    no_native_stderr,
+)
 from hwnas.runtimes.recorded import attempted
 
 __all__ = ["ExecuTorch", "ExecuTorchSession"]
@@ -64,7 +71,7 @@ class ExecuTorchSession:
                 self._program = parts.runtime.get().load_program(Path(path).read_bytes())
                 self._method = self._program.load_method("forward")
         except Exception as error:
-            raise RuntimeExportError(f"executorch cannot load {path}: {first_line(error)}; export it again") from error
+            raise cannot_load("executorch", path, error) from error
         self._path = path
 
     def run(self, inputs: InputArray) -> FloatArray:
@@ -82,9 +89,7 @@ class ExecuTorchSession:
                 # A copy: the next call writes over it.
                 found.append(np.array(self._method.execute([sample])[0].numpy(), dtype=np.float32))
         except Exception as error:
-            raise RuntimeExportError(
-                f"executorch cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
-            ) from error
+            raise cannot_run("executorch", self._path, inputs, error) from error
         return np.concatenate(found)
 
 

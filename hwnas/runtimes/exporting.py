@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from hwnas.core.error_text import kind_and_line
 from hwnas.core.runtime import (
     ExportedModel,
     ExportSpec,
+    FloatArray,
+    InputArray,
     Runtime,
-    Session,
     as_input,
     calibration_methods,
     random_input,
@@ -32,7 +34,7 @@ from hwnas.store import sha256_of, write_atomic
 
 __all__ = [
     *("INPUT_NAME", "MAX_FP32_PARITY", "OPSET", "OUTPUT_NAME", "convert_by_onnx", "export_checked", "export_onnx"),
-    *("first_line", "guarded", "installed_version", "kept_in_fp32", "no_native_stderr"),
+    *("cannot_load", "cannot_run", "guarded", "installed_version", "kept_in_fp32", "no_native_stderr"),
 ]
 
 INPUT_NAME, OUTPUT_NAME = "input", "logits"
@@ -63,8 +65,9 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, _one_torch_thread():
         done = Path(folder) / f"done{runtime.suffix}"
+        inputs, wanted = guarded(runtime.name, "export", lambda: _answers(model, spec))
         details = guarded(runtime.name, "export", lambda: convert(Path(folder), done))
-        parity, n_outputs = _parity(model, runtime.load(done), spec)
+        parity = _parity(wanted, runtime.load(done).run(inputs))
         data = done.read_bytes()
     if spec.precision == "fp32" and parity > MAX_FP32_PARITY:
         raise RuntimeExportError(
@@ -80,7 +83,7 @@ def export_checked(runtime: Runtime, model: Any, spec: ExportSpec, path: Path, c
     dtype = details.pop("dtype", spec.dtype)
     details |= {
         "input": {"name": INPUT_NAME, "shape": [batch, *shape], "dtype": dtype, **layout},
-        "output": {"name": OUTPUT_NAME, "shape": [batch, n_outputs], "dtype": "float32"},
+        "output": {"name": OUTPUT_NAME, "shape": [batch, int(wanted.shape[1])], "dtype": "float32"},
         "seconds": round(time.perf_counter() - started, 3),
     }
     return ExportedModel(path, sha256_of(path), len(data), parity, details)
@@ -94,19 +97,36 @@ def _check(runtime: Runtime, model: Any, spec: ExportSpec) -> None:
         )
     if model.training:
         raise RuntimeExportError("the model is in training mode; call model.eval() before the export")
-    if spec.precision != "int8":
-        return
-    if spec.calibration_method not in calibration_methods(runtime):
+    if spec.precision == "int8" and spec.calibration_method not in calibration_methods(runtime):
         raise RuntimeExportError(
             f"runtime {runtime.name!r} cannot set int8 ranges by {spec.calibration_method!r}; allowed: "
             f"{', '.join(calibration_methods(runtime))}"
         )
-    shape = None if spec.calibration is None else spec.calibration.shape
-    if shape is None or shape[0] == 0 or tuple(shape[1:]) != tuple(spec.input_shape):
+    if spec.precision == "int8" or spec.calibration is not None:
+        _check_calibration(spec)
+
+
+def _check_calibration(spec: ExportSpec) -> None:
+    """Libraries take what is no sample in their own ways; one of them ends the process."""
+    values, shape = spec.calibration, ", ".join(map(str, spec.input_shape))
+    is_array = isinstance(values, np.ndarray) and values.ndim > 0
+    if values is None or not is_array or not _has_shape_and_type(values, spec):
+        got = f"{values.shape} of {values.dtype}" if values is not None and is_array else type(values).__name__
         raise RuntimeExportError(
-            f"int8 needs calibration samples of shape (n, {', '.join(map(str, spec.input_shape))}) with n >= 1, "
-            f"got {shape}; pass normalised training samples as ExportSpec.calibration"
+            f"{spec.precision} needs calibration samples of shape (n, {shape}) with n >= 1, as a numpy array of "
+            f"{spec.dtype}, got {got}; pass normalised training samples as ExportSpec.calibration"
         )
+    n_ids = spec.n_ids
+    good = np.isfinite(values) if n_ids is None else (values >= 0) & (values < n_ids)
+    if not good.all():
+        first = int(np.argmin(good.reshape(len(good), -1).all(axis=1)))
+        odd = "is not finite (NaN, infinity)" if n_ids is None else f"has an id that is not from 0 to {n_ids - 1}"
+        raise RuntimeExportError(f"calibration sample {first} {odd}; leave it out of ExportSpec.calibration")
+
+
+def _has_shape_and_type(values: InputArray, spec: ExportSpec) -> bool:
+    is_of_type = values.dtype == np.int64 if spec.n_ids is not None else np.issubdtype(values.dtype, np.floating)
+    return len(values) > 0 and values.shape[1:] == tuple(spec.input_shape) and bool(is_of_type)
 
 
 def kept_in_fp32(model: Any) -> tuple[str, ...]:
@@ -118,7 +138,10 @@ def export_onnx(model: Any, input_shape: tuple[int, ...], path: Path, *, dtype: 
     """Write an fp32 ONNX file by torch's legacy exporter, which is the quick one; its batch is open."""
     import torch
 
-    with torch.no_grad(), _no_fused_attention():
+    # Where it fails, the exporter prints all of its graph, always; the error itself names the operation.
+    if (send_graphs := getattr(torch._C, "_jit_set_onnx_log_output_stream", None)) is not None:
+        send_graphs("stderr")
+    with torch.no_grad(), no_native_stderr(), _no_fused_attention():
         torch.onnx.export(
             model,
             (torch.zeros(1, *input_shape, dtype=getattr(torch, dtype)),),
@@ -180,10 +203,16 @@ def installed_version(package: str, install: str) -> str:
         raise MissingDependencyError(install) from error
 
 
-def first_line(error: BaseException) -> str:
-    """Kind and first line of an error of a library."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+def cannot_load(runtime: str, path: Path, error: Exception, *, where: str = "") -> RuntimeExportError:
+    """What a session raises whose file its runtime refuses."""
+    return RuntimeExportError(f"{runtime} cannot load {path}: {kind_and_line(error)}; export it again{where}")
+
+
+def cannot_run(runtime: str, path: Path, inputs: InputArray, error: Exception) -> RuntimeExportError:
+    """What a session raises whose runtime refuses an input, or fails."""
+    return RuntimeExportError(
+        f"{runtime} cannot run {path} on an input of shape {np.shape(inputs)}: {kind_and_line(error)}"
+    )
 
 
 def guarded(runtime: str, step: str, work: Callable[[], Any]) -> Any:
@@ -194,8 +223,10 @@ def guarded(runtime: str, step: str, work: Callable[[], Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing and of the legacy exporter's age; the parity check decides
             return work()
+    except RuntimeExportError:
+        raise
     except Exception as error:
-        raise RuntimeExportError(f"{runtime}: {step} failed with {first_line(error)}") from error
+        raise RuntimeExportError(f"{runtime}: {step} failed with {kind_and_line(error)}") from error
     finally:
         logging.getLogger().removeFilter(_is_error)
 
@@ -230,21 +261,31 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _parity(model: Any, session: Session, spec: ExportSpec) -> tuple[float, int]:
-    """Largest difference from torch / largest output of torch, and the number of outputs."""
+def _answers(model: Any, spec: ExportSpec) -> tuple[InputArray, FloatArray]:
+    """Inputs for the comparison, and what torch answers to them.
+
+    At int8 torch answers to every calibration sample: on a range that is not finite a library may end the process.
+    """
     import torch
 
-    if spec.calibration is not None and len(spec.calibration):
-        inputs = as_input(spec.calibration[:_PARITY_SAMPLES])
-    else:
+    if spec.calibration is None:
         inputs = random_input((_PARITY_SAMPLES, *spec.input_shape), spec.n_ids, np.random.default_rng(0))
+    else:
+        inputs = as_input(spec.calibration if spec.precision == "int8" else spec.calibration[:_PARITY_SAMPLES])
     with torch.no_grad():
-        wanted = model(torch.from_numpy(inputs.copy())).numpy()
-    got = session.run(inputs)
+        starts = range(0, len(inputs), _PARITY_SAMPLES)
+        found = [model(torch.from_numpy(inputs[at : at + _PARITY_SAMPLES].copy())).numpy() for at in starts]
+    if not all(np.isfinite(answer).all() for answer in found):
+        raise RuntimeExportError("the network's output is not finite; was the training stable?")
+    return inputs[:_PARITY_SAMPLES], found[0]
+
+
+def _parity(wanted: FloatArray, got: FloatArray) -> float:
+    """Largest difference from torch / largest output of torch."""
     if got.shape != wanted.shape:
         raise RuntimeExportError(f"the exported file gives an output of shape {got.shape}, torch gives {wanted.shape}")
-    if not (np.isfinite(wanted).all() and np.isfinite(got).all()):
-        raise RuntimeExportError("an output is not finite, in torch or in the exported file; was the training stable?")
+    if not np.isfinite(got).all():
+        raise RuntimeExportError("the exported file's output is not finite, and torch's is; do its values fit 16 bits?")
     largest = float(np.abs(wanted).max())
     difference = float(np.abs(got - wanted).max())
-    return (difference / largest if largest > 0 else difference), int(wanted.shape[1])
+    return difference / largest if largest > 0 else difference

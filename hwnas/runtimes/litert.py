@@ -18,9 +18,16 @@ import numpy as np
 
 from hwnas.core.graph_record import GraphRecord
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
-from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.errors import MissingDependencyError
 from hwnas.runtimes import litert_graph
-from hwnas.runtimes.exporting import export_checked, first_line, installed_version, kept_in_fp32, no_native_stderr
+from hwnas.runtimes.exporting import (
+    cannot_load,
+    cannot_run,
+    export_checked,
+    installed_version,
+    kept_in_fp32,
+    no_native_stderr,
+)
 from hwnas.runtimes.recorded import attempted
 
 __all__ = ["LiteRt", "LiteRtSession", "channels_last"]
@@ -62,7 +69,7 @@ class LiteRtSession:
             self._input, self._dtype = given["index"], given["dtype"]  # ids are 32 bits here
             self._output = self._interpreter.get_output_details()[0]["index"]
         except Exception as error:
-            raise RuntimeExportError(f"litert cannot load {path}: {first_line(error)}; export it again") from error
+            raise cannot_load("litert", path, error) from error
         self._path = path
 
     def graph_record(self) -> GraphRecord:
@@ -82,9 +89,7 @@ class LiteRtSession:
                 self._interpreter.invoke()
                 found.append(self._interpreter.get_tensor(self._output))
         except Exception as error:
-            raise RuntimeExportError(
-                f"litert cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
-            ) from error
+            raise cannot_run("litert", self._path, inputs, error) from error
         return np.concatenate(found)
 
 

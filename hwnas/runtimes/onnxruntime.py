@@ -14,9 +14,9 @@ import numpy as np
 
 from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
-from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.errors import MissingDependencyError
 from hwnas.runtimes import onnx_graph, onnxruntime_graph
-from hwnas.runtimes.exporting import INPUT_NAME, OUTPUT_NAME, convert_by_onnx, export_checked, first_line
+from hwnas.runtimes.exporting import INPUT_NAME, OUTPUT_NAME, cannot_load, cannot_run, convert_by_onnx, export_checked
 from hwnas.runtimes.recorded import attempted
 
 __all__ = ["INPUT_NAME", "OUTPUT_NAME", "OnnxRuntime", "OnnxRuntimeCuda", "OnnxRuntimeTensorRt", "OnnxSession"]
@@ -52,7 +52,7 @@ class OnnxSession:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
-            raise RuntimeExportError(f"onnxruntime cannot load {path}: {first_line(error)}; export it again") from error
+            raise cannot_load("onnxruntime", path, error) from error
         self._path = path
         self._input = self._session.get_inputs()[0].name
 
@@ -75,9 +75,7 @@ class OnnxSession:
         try:
             outputs = self._session.run(None, {self._input: as_input(inputs)})
         except Exception as error:
-            raise RuntimeExportError(
-                f"onnxruntime cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
-            ) from error
+            raise cannot_run("onnxruntime", self._path, inputs, error) from error
         return np.asarray(outputs[0], dtype=np.float32)
 
 

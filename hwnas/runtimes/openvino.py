@@ -19,9 +19,9 @@ import numpy as np
 from hwnas.core.graph_record import GraphRecord
 from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import MIN_MAX, ExportedModel, ExportSpec, FloatArray, InputArray, as_input
-from hwnas.errors import MissingDependencyError, RuntimeExportError
+from hwnas.errors import MissingDependencyError
 from hwnas.runtimes import onnx_graph, openvino_graph
-from hwnas.runtimes.exporting import INPUT_NAME, convert_by_onnx, export_checked, first_line
+from hwnas.runtimes.exporting import INPUT_NAME, cannot_load, cannot_run, convert_by_onnx, export_checked
 from hwnas.runtimes.recorded import attempted
 
 __all__ = ["SETTINGS", "OpenVino", "OpenVinoSession"]
@@ -61,7 +61,7 @@ class OpenVinoSession:
         try:
             self._compiled = core.compile_model(str(path), "CPU", SETTINGS | {"INFERENCE_NUM_THREADS": threads})
         except Exception as error:
-            raise RuntimeExportError(f"openvino cannot load {path}: {first_line(error)}; export it again") from error
+            raise cannot_load("openvino", path, error) from error
         self._path = path
 
     def graph_record(self) -> GraphRecord:
@@ -77,9 +77,7 @@ class OpenVinoSession:
         try:
             outputs = self._compiled(as_input(inputs))
         except Exception as error:
-            raise RuntimeExportError(
-                f"openvino cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
-            ) from error
+            raise cannot_run("openvino", self._path, inputs, error) from error
         return np.array(outputs[0], dtype=np.float32)
 
 

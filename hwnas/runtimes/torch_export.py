@@ -19,9 +19,8 @@ import numpy as np
 
 from hwnas.core.profile import TimedOperation
 from hwnas.core.runtime import ExportedModel, ExportSpec, FloatArray, InputArray, as_input
-from hwnas.errors import RuntimeExportError
 from hwnas.runtimes import torch_graph
-from hwnas.runtimes.exporting import export_checked, first_line, kept_in_fp32
+from hwnas.runtimes.exporting import cannot_load, cannot_run, export_checked, kept_in_fp32
 from hwnas.runtimes.recorded import attempted
 
 __all__ = ["Torch", "TorchCompiled", "TorchCuda", "TorchSession", "as_precision"]
@@ -48,7 +47,7 @@ class TorchSession:
                 warnings.simplefilter("ignore")
                 self._module: Any = torch.export.load(str(path)).module()
         except Exception as error:
-            raise RuntimeExportError(f"torch cannot load {path}: {first_line(error)}; export it again") from error
+            raise cannot_load("torch", path, error) from error
         if compiled:
             self._module = torch.compile(self._module, dynamic=False)
         self._path = path
@@ -66,9 +65,7 @@ class TorchSession:
                 logits = self._module(torch.from_numpy(as_input(inputs)))
             return np.array(logits.numpy(), dtype=np.float32)
         except Exception as error:
-            raise RuntimeExportError(
-                f"torch cannot run {self._path} on an input of shape {np.shape(inputs)}: {first_line(error)}"
-            ) from error
+            raise cannot_run("torch", self._path, inputs, error) from error
 
 
 class Torch:

@@ -15,6 +15,8 @@ from hwnas.search.joint import JointSpace
 
 __all__ = ["Budget", "Limit", "Scorer"]
 
+_MOST_KNOWN = 100_000  # predictions that a scorer keeps
+
 
 @dataclass
 class Scorer:
@@ -23,6 +25,7 @@ class Scorer:
     joint: JointSpace
     predictors: Mapping[str, LatencyPredictor]
     _known: dict[Candidate, Prediction] = field(default_factory=dict)
+    _known_mj: dict[Candidate, float] = field(default_factory=dict, init=False)
 
     @property
     def of_energy(self) -> Mapping[str, EnergyPredictor | None]:
@@ -32,7 +35,7 @@ class Scorer:
     def predict(self, candidate: Candidate) -> Prediction:
         """Latency of one candidate; kept, so that asking twice costs once."""
         if candidate not in self._known:
-            if len(self._known) > 100_000:
+            if len(self._known) > _MOST_KNOWN:
                 self._known.clear()
             predictor = self.predictors[candidate.compression.precision]
             self._known[candidate] = predictor.predict([self.joint.operations(candidate)])[0]
@@ -56,11 +59,15 @@ class Scorer:
         return self.predict(candidate).latency_ms
 
     def energy_mj(self, candidate: Candidate) -> float:
-        """Predicted energy of an inference; NaN where nobody read it."""
+        """Predicted energy of an inference; NaN where nobody read it. Kept as `predict` keeps latencies."""
         predictor = energy_predictor(self.predictors[candidate.compression.precision])
         if predictor is None:
             return math.nan
-        return predictor.predict([self.joint.operations(candidate)])[0].energy_mj
+        if candidate not in self._known_mj:
+            if len(self._known_mj) > _MOST_KNOWN:
+                self._known_mj.clear()
+            self._known_mj[candidate] = predictor.predict([self.joint.operations(candidate)])[0].energy_mj
+        return self._known_mj[candidate]
 
     def size_mb(self, candidate: Candidate) -> float:
         """Bytes of weights at the candidate's precision, in 1e6 bytes."""
@@ -237,14 +244,13 @@ class Budget:
         if self.find(self.smallest(), rng, seen=()) is not None:
             return
         space = f"candidate of space {self.joint.space.name!r}"
+        instead = "take a smaller network" if self.joint.space.of_one_network else "change --space"
         if said := self._unreachable(limits, rng):
-            raise InfeasibleBudgetError(
-                f"no {space} meets the budget; {'; '.join(said)}. Raise the limit or change --space"
-            )
+            raise InfeasibleBudgetError(f"no {space} meets the budget; {'; '.join(said)}. Raise the limit or {instead}")
         said = [limit.say(self._least_within.get(limit.name, math.inf), " within the others") for limit in limits]
         raise InfeasibleBudgetError(
             f"no {space} meets all limits together, though each can be met alone; {'; '.join(said)}. "
-            "Raise one of them or change --space"
+            f"Raise one of them or {instead}"
         )
 
     def _require_energy(self) -> None:

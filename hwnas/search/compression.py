@@ -7,22 +7,27 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from math import lcm
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from hwnas.accuracy.pruned import PrunedEvaluator
-from hwnas.compress.own import check_data, load_build, load_weights, own_network
-from hwnas.compress.prune import find_channels
+from hwnas.compress.own import load_build, own_network
+from hwnas.compress.prune import check_importance, find_channels
 from hwnas.compress.sensitivity import SENSITIVITY, Sensitivity, measure_sensitivity
 from hwnas.compress.space import NetworkSpace
+from hwnas.compress.weights import load_weights
 from hwnas.core.candidate import Candidate
-from hwnas.core.task import Task
+from hwnas.core.device import Device
+from hwnas.core.error_text import kind_and_line
+from hwnas.core.runtime import ExportSpec
+from hwnas.core.task import Task, check_data
 from hwnas.devices.resolve import find_device
 from hwnas.elastic.data import batches
 from hwnas.elastic.threads import threads_for
-from hwnas.errors import ConfigError
+from hwnas.errors import BuildError, ConfigError, TrainingError
 from hwnas.plugins import load_plugin
 from hwnas.search.config import SearchConfig, names_of, path_of
 from hwnas.search.effort import EVALUATE_MACS
@@ -30,6 +35,8 @@ from hwnas.search.events import Listener, shown
 from hwnas.search.result import SearchResult
 from hwnas.search.run import label_of, run_search
 from hwnas.search.runfolder import RunFolder
+from hwnas.search.setup import runtime_of
+from hwnas.search.targets import common_precisions
 
 __all__ = ["compress", "own_space"]
 
@@ -120,16 +127,26 @@ def compress(
         allow_out_of_domain=allow_out_of_domain,
     )
     # What is wrong with a name should be said before anything is loaded.
-    multiple = lcm(*(find_device(one).channel_multiple for one in config.devices))
+    check_importance(importance)
+    targets = [find_device(one) for one in config.devices]
+    common_precisions(targets, config.precisions)
+    multiple = lcm(*(one.channel_multiple for one in targets))
     given = load_weights(Path(weights)) if isinstance(weights, str | Path) else weights
     if not isinstance(task, Task):
         shape = None if input_shape is None else tuple(input_shape)
         task = load_plugin("task", task)(config.data, input_shape=shape, seed=seed)
     assert isinstance(task, Task)
     check_data(task)
+    if task.n_ids is not None:
+        raise ConfigError(
+            f"a network that takes ids cannot be followed for pruning, and task {task.name!r} gives ids of words; "
+            "compress one of images or waveforms, or search a space for texts: hwnas search --task text"
+        )
     own = own_network(build, task, given, name=name)
     kept = RunFolder.open(config, label=label_of(config)).path / SENSITIVITY if resume else None
     known = Sensitivity.read(kept.parent) if kept is not None and kept.exists() else None
+    if known is None:
+        _try_export(own, task, targets)
     try:
         space = own_space(
             own, task, name=name, multiple=multiple, importance=importance, known=known, listener=listener
@@ -137,6 +154,19 @@ def compress(
     finally:
         listener.done()
     return run_search(config, listener, space=space, task=task, since_s=since_s)
+
+
+def _try_export(network: nn.Module, task: Task, targets: Sequence[Device]) -> None:
+    """Whether the devices' runtimes take the network is better known now than after a search.
+
+    Raises:
+        RuntimeExportError: one does not; the message names the operation.
+        MissingDependencyError: one is not installed.
+    """
+    spec = ExportSpec(precision="fp32", input_shape=tuple(task.input_shape))
+    with TemporaryDirectory(prefix="hwnas-") as folder:
+        for runtime in {found.name: found for found in map(runtime_of, targets)}.values():
+            runtime.export(network, spec, Path(folder) / f"model{runtime.suffix}")
 
 
 def own_space(
@@ -177,7 +207,20 @@ def _sensitivity(space: NetworkSpace, task: Task, multiple: int, listener: Liste
     guessing = float(np.bincount(task.validation.labels).max() / len(task.validation))
 
     def accuracy_of(ratios: Mapping[str, float]) -> float:
-        found = evaluator.evaluate(space.shortened(ratios)).accuracy
+        try:
+            found = evaluator.evaluate(space.shortened(ratios)).accuracy
+        except TrainingError as error:  # of a candidate, which nobody knows yet
+            if ratios:
+                raise
+            raise BuildError(
+                f"the network's output on training samples of task {task.name!r} is not finite; are these its weights?"
+            ) from error
+        except Exception as error:  # a network of the user's may raise anything
+            if ratios:
+                raise
+            raise BuildError(
+                f"the network cannot be evaluated on task {task.name!r}: {kind_and_line(error)}; is it for this task?"
+            ) from error
         if not ratios and found < guessing + 3 * (guessing * (1 - guessing) / evaluator.n_read) ** 0.5:
             raise ConfigError(
                 f"the network's accuracy on the validation split of task {task.name!r} is {found:.1%}, no better than "

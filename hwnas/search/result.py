@@ -71,6 +71,7 @@ class SearchResult:
         *,
         device: str | None = None,
         max_latency_ms: float | None = None,
+        max_energy_mj: float | None = None,
         max_size_mb: float | None = None,
         min_accuracy: float | None = None,
     ) -> Pick:
@@ -79,6 +80,7 @@ class SearchResult:
         Args:
             device: one of the search's; None: the first.
             max_latency_ms: of the measured latency where there is one, else of the predicted one.
+            max_energy_mj: of an inference, measured; models whose energy nobody read do not keep it.
             max_size_mb: of the file, in 1e6 bytes.
             min_accuracy: fraction 0-1.
         Raises:
@@ -87,7 +89,12 @@ class SearchResult:
         """
         from hwnas.viz.table import Limits, pick
 
-        limits = Limits(max_latency_ms=max_latency_ms, max_size_mb=max_size_mb, min_accuracy=min_accuracy)
+        limits = Limits(
+            max_latency_ms=max_latency_ms,
+            max_energy_mj=max_energy_mj,
+            max_size_mb=max_size_mb,
+            min_accuracy=min_accuracy,
+        )
         return pick(self.details, device=device, limits=limits)
 
     def report(self, path: str | Path | None = None) -> Path:

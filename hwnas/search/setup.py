@@ -15,7 +15,7 @@ from hwnas.core.device import Device
 from hwnas.core.predictor import LatencyPredictor
 from hwnas.core.runtime import Runtime
 from hwnas.core.space import SearchSpace
-from hwnas.core.task import Task
+from hwnas.core.task import Task, check_data
 from hwnas.devices.resolve import check_precisions, find_device
 from hwnas.errors import ConfigError, PredictorError
 from hwnas.latency.calibrate import calibrate_local
@@ -102,6 +102,7 @@ def find_parts(config: SearchConfig, space: SearchSpace | None, task: Task | Non
     if task is None:
         task = load_plugin("task", config.task)(config.data, input_shape=space.input_shape, seed=config.seed)
     assert isinstance(task, Task)
+    check_data(task)
     bound = space.for_task(task)
     return Setup(device, bound, task, precisions, runtime_of(device), bound.stages)
 

@@ -24,7 +24,7 @@ from hwnas.search.joint import JointSpace
 from hwnas.search.per_device import folder_of
 from hwnas.search.setup import Setup, find_parts, find_predictor_set, freeze, runtime_of, within_domain
 
-__all__ = ["Predictors", "Targets", "find_targets"]
+__all__ = ["Predictors", "Targets", "common_precisions", "find_targets"]
 
 Predictors = Mapping[str, Mapping[str, LatencyPredictor]]  # device -> precision -> predictor
 
@@ -120,7 +120,7 @@ def find_targets(config: SearchConfig, space: SearchSpace | None, task: Task | N
         DataError: the data are missing or broken.
     """
     devices = _each_once(config.devices)
-    precisions = _common_precisions(list(devices.values()), config.precisions)
+    precisions = common_precisions(list(devices.values()), config.precisions)
     first = find_parts(replace(config, devices=config.devices[:1], precisions=precisions), space, task)
     multiple = math.lcm(*(device.channel_multiple for device in devices.values()))
     return Targets(tuple(replace(first, device=d, runtime=runtime_of(d), multiple=multiple) for d in devices.values()))
@@ -137,8 +137,12 @@ def _each_once(names: Sequence[str]) -> dict[str, Device]:
     return devices
 
 
-def _common_precisions(devices: Sequence[Device], asked: Sequence[str] | None) -> tuple[str, ...]:
-    """Those asked for, which each device must have; else those that all have, in the order of the first."""
+def common_precisions(devices: Sequence[Device], asked: Sequence[str] | None) -> tuple[str, ...]:
+    """Those asked for, which each device must have; else those that all have, in the order of the first.
+
+    Raises:
+        ConfigError: a device lacks one that was asked for, or they have none in common.
+    """
     each = [check_precisions(device, asked) for device in devices]
     common = tuple(precision for precision in each[0] if all(precision in found for found in each))
     if not common:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.core.task import Preprocessing, Split, Task
+from hwnas.core.task import Preprocessing, Split, Task, check_data
 from hwnas.errors import ConfigError, DataError
 
 __all__ = [
@@ -97,12 +97,17 @@ def make_task(
         splits: (images, labels) for each of `SPLITS`.
     Raises:
         ConfigError: `input_shape` is not one of an image.
-        DataError: a split is empty, or the images do not fit the memory.
+        DataError: a split is missing or empty, its images are not bytes of 1 or 3 channels or do not fit the memory, or
+            its labels are not from 0 to below the number of classes.
     """
     shape = check_input_shape(input_shape)
-    fitted = {key: Split(fit_images(splits[key][0], shape), splits[key][1]) for key in SPLITS}
+    if missing := [key for key in SPLITS if key not in splits]:
+        raise DataError(f"task {name!r} needs the splits {', '.join(SPLITS)}; missing: {', '.join(missing)}")
+    for key in SPLITS:
+        _check_images(splits[key][0], f"the {key} split of task {name!r}")
+    fitted = {key: Split(fit_images(splits[key][0], shape), _whole(splits[key][1])) for key in SPLITS}
     mean, std = _statistics(fitted["train"].inputs)
-    return Task(
+    task = Task(
         name=name,
         input_shape=shape,
         n_outputs=len(class_names),
@@ -113,6 +118,27 @@ def make_task(
         fingerprint=fingerprint_of(fitted, class_names),
         **fitted,
     )
+    check_data(task)
+    return task
+
+
+def _check_images(images: object, where: str) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        got = f"{images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise DataError(
+            f"{where} must be images of bytes from 0 to 255, a numpy array of uint8, got {got}; convert them, such as "
+            "(255 * images).round().astype(numpy.uint8) from 0 to 1"
+        )
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise DataError(
+            f"{where} must be images of shape (n, channels, height, width) with 1 or 3 channels, got {images.shape}"
+        )
+
+
+def _whole(labels: Any) -> Labels:
+    """Labels as int64, where they are whole numbers of another width; `check_data` refuses the rest."""
+    found = np.asarray(labels)
+    return found.astype(np.int64) if np.issubdtype(found.dtype, np.integer) else found
 
 
 def _recolour(images: Images, channels: int) -> Images:

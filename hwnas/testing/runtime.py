@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,12 +123,37 @@ class RuntimeContract:
             runtime.export(small_network(), spec_of("int3"), tmp_path / "model")
         assert not list(tmp_path.iterdir())
 
-    def test_int8_needs_calibration(self, runtime: Runtime, tmp_path: Path) -> None:
-        """A runtime with int8 says that samples are missing."""
+    @pytest.mark.parametrize(
+        ("calibration", "message"),
+        [
+            (None, "calibration samples of shape .* got NoneType"),
+            (samples(0), r"calibration samples of shape .* got \(0, 3, 16, 16\)"),
+            (samples(2)[..., :8], r"calibration samples of shape .* got \(2, 3, 16, 8\)"),
+            (samples(2)[0], r"calibration samples of shape .* got \(3, 16, 16\)"),
+            (samples(2).tolist(), "as a numpy array of float32, got list"),
+            (samples(2).astype(np.int64), "got .* of int64"),
+            (np.where(np.arange(4)[:, None, None, None] == 2, np.nan, samples(4)), "sample 2 is not finite"),
+            (np.where(np.arange(4)[:, None, None, None] == 1, np.inf, samples(4)), "sample 1 is not finite"),
+        ],
+        ids=["none", "empty", "shape", "one sample", "list", "type", "nan", "inf"],
+    )
+    def test_int8_needs_calibration(self, runtime: Runtime, tmp_path: Path, calibration: Any, message: str) -> None:
+        """A runtime with int8 says what its samples lack; what is no number sets no range."""
         if "int8" not in runtime.precisions:
             pytest.skip("the runtime has no int8")
-        with pytest.raises(RuntimeExportError, match="calibration"):
-            runtime.export(small_network(), ExportSpec(precision="int8", input_shape=INPUT_SHAPE), tmp_path / "model")
+        spec = ExportSpec(precision="int8", input_shape=INPUT_SHAPE, calibration=calibration)
+        with pytest.raises(RuntimeExportError, match=message):
+            runtime.export(small_network(input_shape=INPUT_SHAPE), spec, tmp_path / "model")
+        assert not list(tmp_path.iterdir())
+
+    def test_a_network_that_diverged_is_refused(self, runtime: Runtime, tmp_path: Path) -> None:
+        """What is not finite is said of the network, at every precision, and no library ends the process."""
+        network = small_network(input_shape=INPUT_SHAPE, n_outputs=N_OUTPUTS)
+        next(network.parameters()).data.fill_(float("nan"))
+        for precision in runtime.precisions:
+            with pytest.raises(RuntimeExportError, match="output is not finite; was the training stable"):
+                runtime.export(network, spec_of(precision), tmp_path / "model")
+        assert not list(tmp_path.iterdir())
 
     def test_int8_ranges_are_set_as_asked(self, runtime: Runtime, tmp_path: Path) -> None:
         """Each calibration method that a runtime names gives a file that answers nearly like torch; others do not."""

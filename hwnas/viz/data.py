@@ -13,7 +13,7 @@ from hwnas.core.front import Front, FrontModel
 from hwnas.core.graph_record import layers_in_fp32, records_in
 from hwnas.core.pareto import is_non_dominated
 from hwnas.core.task import TaskShape
-from hwnas.devices.resolve import find_device, measure_of
+from hwnas.devices.resolve import find_device, measure_of, runtime_here
 from hwnas.errors import HwnasError, RunFolderError, SchemaError
 from hwnas.latency.run_networks import RunNetworks
 from hwnas.store import inside, read_json, read_original
@@ -99,6 +99,7 @@ def _device(
         "pick": None if chosen is None else {"id": chosen.row.id, "why": chosen.why, "knee": chosen.row.knee},
         "verify": verify_command(run_dir, device),
         "reached": _is_reached(device),
+        "runtime_here": runtime_here(device),
         "order": [row.id for row in rows],
         "dominated": [row.id for row in rows if row.dominated],
         "remarks": {row.id: list(row.remarks) for row in rows if row.remarks},

@@ -121,7 +121,7 @@
       if (out) add(`${out} of ${data.models.length} predictions on ${short(d.name, 60)} are out of domain.`,
         "The predictor was not fitted on such networks: the true latency may lie outside the interval.");
     }
-    const ignoring = data.models.filter((m) => m.graphs.some((g) => g.ignored));
+    const ignoring = data.models.filter((m) => m.graphs.some((g) => g.ignored && devices().some((d) => d.runtime_here === g.runtime)));
     if (ignoring.length) add(`${ignoring.length} of ${data.models.length} models compute in fp32 where their files are smaller, on the machine that exported them.`,
       `The runtime there stores a precision that it does not compute in, for some layers or for all; another device may. `
         + `${ignoring.slice(0, 3).map((m) => short(m.id)).join(", ")}${ignoring.length > 3 ? " and others" : ""} say how many under "In the runtime".`);

@@ -77,7 +77,14 @@ def test_a_broken_row_is_named(tmp_path: Path, text: str, message: str) -> None:
         ('{"width": 8}', r"line 1: space 'mine': labels \['op'\]"),
         ('{"architecture": 3}', "line 1: not an architecture"),
         ('{"architecture": {"width": 8, "op": "a"}, "compression": {"precision": "fp3"}}', "unknown precision"),
-        ('{"architecture": {"width": 8, "op": "a"}, "compression": 4}', "line 1: not an architecture"),
+        ('{"architecture": {"width": 8, "op": "a"}, "compression": 4}', "line 1: a compression plan is"),
+        (
+            '{"architecture": {"width": 8, "op": "a"}, "compression": {"prune": {"a": 1.0}}}',
+            "line 1: prune ratio .* got 1.0",
+        ),
+        ('{"architecture": {"width": 8, "op": "a"}, "compression": {"prune": {"a": NaN}}}', "got nan"),
+        ('{"architecture": {"width": 8, "op": "a"}, "compression": {"prune": {"a": "x"}}}', "got 'x'"),
+        ('{"architecture": {"width": 8, "op": "a"}, "compression": {"precision": "int4"}}', "unknown precision 'int4'"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from hwnas.cli.main import COMMANDS, app
+from hwnas.core.graph_record import GraphRecord
 from hwnas.errors import ConfigError
 from hwnas.store import write_json
 from hwnas.testing.front import example_front
@@ -283,6 +284,24 @@ def test_pick_says_why_and_how_to_export(run: Path) -> None:
     assert f"export: hwnas export {run} --model {best} --format onnx --to deploy/{best}" in found.stdout
     chosen = json.loads(RUNNER.invoke(app, ["pick", str(run), "--json"]).stdout)
     assert chosen["model"]["knee"] is True
+
+
+def test_front_and_pick_say_what_this_machine_does_not_compute_in(run: Path) -> None:
+    model = next(model for model in example_front().models if model.compression.precision == "int8")
+    home = run / "models" / model.id
+    home.mkdir(parents=True)
+    graph = GraphRecord(precisions={"fp32": 30}).held_against("int8").to_json()
+    manifest = {"schema": 1, "runtime": {"name": "onnxruntime"}, "details": {"graph": graph}}
+    write_json(home / "manifest.json", manifest)
+    for device, said in (("cpu", "runs in fp32"), ("jetson-nano", None)):
+        shown = RUNNER.invoke(app, ["front", str(run), "--device", device]).stdout
+        assert shown.count("runs in fp32") == (said is not None)
+        rows = json.loads(RUNNER.invoke(app, ["front", str(run), "--device", device, "--json"]).stdout)
+        assert {row["id"]: row["in_fp32"] for row in rows["devices"][device]}[model.id] == said
+    limit = str(model.latency["cpu"].best_ms * 1.001)
+    picked = RUNNER.invoke(app, ["pick", str(run), "--max-latency", limit]).stdout
+    assert picked.startswith(model.id)
+    assert "note: on the machine that exported it, onnxruntime: all 30 convolutions" in picked
 
 
 def test_pick_names_what_lies_beside_it(run: Path) -> None:

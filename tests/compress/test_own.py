@@ -1,22 +1,20 @@
 from __future__ import annotations
 
-import pickle
+import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from residual import Residual
 from residual import build as build_residual
-from safetensors.torch import save_file
 from torch import nn
+from torch.nn.utils import prune
 
-from hwnas.compress.own import check_data, fingerprint_of, load_build, load_weights, own_network
-from hwnas.core.task import Split, Task, TaskLike, TaskShape
-from hwnas.errors import BuildError, ConfigError, DataError, ModelFileError
+from hwnas.compress.own import fingerprint_of, load_build, own_network
+from hwnas.core.task import TaskLike, TaskShape
+from hwnas.errors import BuildError, ConfigError
 
 TASK = TaskShape((1, 8, 8), 10)
 
@@ -55,11 +53,14 @@ def test_a_file_and_its_function(model: Path) -> None:
         ("{dir}/model.py:", ConfigError, ["FILE.py:FUNCTION"]),
         ("{dir}/model.py:1x", ConfigError, ["FILE.py:FUNCTION"]),
         ("{dir}/none.py:build", BuildError, ["no file"]),
-        ("{dir}/model.py:biuld", BuildError, ["no function 'biuld'", "it has: build"]),
+        ("{dir}/model.py:biuld", BuildError, ["no function 'biuld'", "did you mean 'build'?", "it has: build"]),
         ("{dir}/model.py:number", BuildError, ["no function 'number'"]),
         ("{dir}/raises.py:build", BuildError, ["raises.py raised ZeroDivisionError"]),
         ("{dir}/syntax.py:build", BuildError, ["syntax.py raised SyntaxError"]),
         ("{dir}/lacks.py:build", BuildError, ["ModuleNotFoundError", "no_such_package"]),
+        ("{dir}/exits.py:build", BuildError, ["SystemExit: 3", "it is a script", "__main__"]),
+        ("{dir}/binary.py:build", BuildError, ["binary.py raised SyntaxError"]),
+        ("{dir}/folder.py:build", BuildError, ["no file"]),
     ],
 )
 def test_a_file_that_is_no_good(model: Path, spec: str, kind: type[Exception], words: list[str]) -> None:
@@ -67,13 +68,16 @@ def test_a_file_that_is_no_good(model: Path, spec: str, kind: type[Exception], w
     (home / "raises.py").write_text("1 / 0")
     (home / "syntax.py").write_text("def build(:")
     (home / "lacks.py").write_text("import no_such_package")
+    (home / "exits.py").write_text("import sys\nsys.exit(3)")
+    (home / "binary.py").write_bytes(b"\xff\xfe\0")
+    (home / "folder.py").mkdir()
     with pytest.raises(kind) as caught:
         load_build(spec.replace("{dir}", str(home)))
     assert [word for word in words if word not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
 
 
-class Raises(nn.Module):
+class Raises(Residual):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         raise ValueError("no")
 
@@ -108,6 +112,23 @@ def test_ways_to_build(build: Callable[..., nn.Module]) -> None:
     assert not network.training
 
 
+@pytest.mark.parametrize(
+    "change",
+    [torch.compile, nn.DataParallel, nn.Module.half, nn.Module.bfloat16, nn.Module.double, nn.Module.train],
+    ids=["compiled", "parallel", "fp16", "bf16", "fp64", "in training"],
+)
+def test_what_a_network_is_wrapped_or_stored_in(change: Callable[[nn.Module], nn.Module]) -> None:
+    given = change(Residual(1, 10))
+    network = own_network(given, TASK, None, name="mine")
+    assert isinstance(network, Residual)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert not any(module.training for module in network.modules())
+    weights = Residual(1, 10).state_dict()
+    assert fingerprint_of(own_network(lambda: given, TASK, weights, name="mine")) == fingerprint_of(
+        own_network(build_residual, TASK, weights, name="mine")
+    )
+
+
 def needs_three(a: int, b: int, c: int) -> nn.Module:
     return Residual(1, 10)
 
@@ -116,104 +137,84 @@ def raises(task: TaskLike) -> nn.Module:
     raise KeyError("width")
 
 
+class Gives(nn.Module):
+    """What its inner network gives, changed."""
+
+    def __init__(self, change: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.change, self.network = change, Residual(1, 10)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.change(self.network(x))
+
+
+class Two(Gives):
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> Any:
+        return self.change(self.network(x) + y)
+
+
+class Trains(Gives):
+    def forward(self, x: torch.Tensor) -> Any:
+        self.network.stem.train()
+        return self.change(self.network(x))
+
+
+class Viewed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 16, 3, padding=1), nn.Linear(16 * 64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.head(self.stem(x).view(x.shape[0], -1))
+        return y
+
+
+def with_layer(change: Callable[[nn.Module], nn.Module]) -> Callable[[], nn.Module]:
+    """A network of which one convolution is changed."""
+    return lambda: nn.Sequential(change(nn.Conv2d(1, 16, 8)), nn.Flatten(), nn.Linear(16, 10))
+
+
 @pytest.mark.parametrize(
     ("build", "words"),
     [
         (needs_three, ["(task), (architecture, task) or nothing, got (a, b, c)"]),
         (raises, ["raised KeyError: 'width'"]),
+        (sys.exit, ["raised SystemExit"]),
         (lambda: 3, ["must give a torch.nn.Module, got int"]),
+        (lambda: Residual, ["must give a torch.nn.Module, got type"]),
         (lambda: Residual(3, 10), ["does not run on the task's input of shape (1, 8, 8)"]),
         (lambda: Residual(1, 100), ["10 logits", "got (2, 100)"]),
         (lambda: nn.Conv2d(1, 10, 8), ["got (2, 10, 1, 1)"]),
-        (Raises, ["ValueError: no"]),
+        (lambda: Raises(1, 10), ["ValueError: no"]),
+        (lambda: Two(lambda y: y), ["missing 1 required positional argument: 'y'"]),
+        (lambda: Gives(lambda y: (y, y)), ["got tuple", "return the logits alone"]),
+        (lambda: Gives(lambda y: {"logits": y}), ["got dict", "return the logits alone"]),
+        (lambda: Gives(lambda y: None), ["got NoneType"]),
+        (lambda: Gives(lambda y: y.argmax(1)), ["got (2,)"]),
+        (lambda: Gives(lambda y: y.half()), ["float32 logits, got float16"]),
+        (lambda: Gives(lambda y: y.long()), ["float32 logits, got int64"]),
+        (lambda: Gives(lambda y: y.to(torch.complex64)), ["float32 logits, got complex64"]),
+        (lambda: Trains(lambda y: y), ["training mode when it is called: network.stem, "]),
+        (Viewed, ["channels_last", "view size is not compatible", "write reshape"]),
+        (lambda: torch.jit.script(Residual(1, 10)), ["TorchScript program"]),
+        (lambda: Residual(1, 10).to(torch.complex64), ["complex64 weights in stem.0.weight"]),
+        (lambda: Residual(1, 10).to("meta"), ["without data", "stem.0.weight"]),
+        (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), ["lazy layers", "1.weight"]),
+        (nn.Flatten, ["has no weights"]),
+        (with_layer(nn.utils.parametrizations.weight_norm), ["'0' (ParametrizedConv2d)", "remove_parametrizations"]),
+        (with_layer(nn.utils.weight_norm), ["'0' (Conv2d)", "remove_weight_norm"]),
+        (with_layer(nn.utils.spectral_norm), ["'0' (Conv2d)"]),
+        (with_layer(lambda layer: prune.random_unstructured(layer, "weight", 0.5)), ["'0' (Conv2d)", "prune.remove"]),
     ],
-    ids=["arguments", "raises", "no module", "input", "classes", "shape", "forward"],
+    ids=[
+        *("arguments", "raises", "exits", "no module", "a class", "input", "classes", "shape", "forward"),
+        *("two inputs", "tuple", "dict", "none", "labels", "fp16", "int64", "complex", "trains", "view", "script"),
+        *("complex weights", "meta", "lazy", "no weights", "weight norm", "old weight norm", "spectral norm", "masked"),
+    ],
 )
+@pytest.mark.filterwarnings("ignore")  # torch's own, of lazy layers and of weight_norm
 def test_a_network_that_is_no_good(build: Callable[..., Any], words: list[str]) -> None:
     with pytest.raises(BuildError) as caught:
         own_network(build, TASK, None, name="mine")
     assert [word for word in words if word not in str(caught.value)] == []
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["safetensors", "pt", "wrapped", "parallel"])
-def test_weights_from_a_file(tmp_path: Path, kind: str) -> None:
-    wanted = Residual(1, 10)
-    state, path = wanted.state_dict(), tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pt")
-    if kind == "safetensors":
-        save_file(state, path)
-    else:
-        if kind == "parallel":
-            state = {f"module.{name}": tensor for name, tensor in state.items()}
-        torch.save({"state_dict": state, "epoch": 3} if kind == "wrapped" else state, path)
-    got = own_network(build_residual, TASK, load_weights(path), name="mine")
-    assert fingerprint_of(got) == fingerprint_of(wanted) != fingerprint_of(Residual(1, 10))
-
-
-class Evil:
-    def __reduce__(self) -> Any:
-        return (Path.touch, (Path("ran-code"),))
-
-
-@pytest.mark.parametrize(
-    ("write", "words"),
-    [
-        (None, ["no weights file"]),
-        (lambda path: path.write_bytes(b""), ["cannot be read as weights"]),
-        (lambda path: path.write_bytes(b"not weights"), ["w.pt"]),
-        (lambda path: torch.save(Residual(1, 10), path), ["holds more than weights", "model.state_dict()"]),
-        (lambda path: torch.save({"a": Evil()}, path), ["holds more than weights"]),
-        (lambda path: path.write_bytes(pickle.dumps(Evil())), ["holds more than weights"]),
-        (lambda path: torch.save([1, 2], path), ["a state dict", "got list"]),
-        (lambda path: torch.save({}, path), ["a state dict"]),
-        (lambda path: torch.save({"epoch": 3}, path), ["a state dict"]),
-    ],
-    ids=["missing", "empty", "text", "whole model", "evil", "plain pickle", "list", "nothing", "numbers"],
-)
-def test_weights_that_cannot_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], Any] | None, words: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "w.pt"
-    if write is not None:
-        write(path)
-    with pytest.raises(ModelFileError) as caught:
-        load_weights(path)
-    assert [word for word in words if word not in str(caught.value)] == []
-    assert "\n" not in str(caught.value)
-    assert not Path("ran-code").exists()
-
-
-@pytest.mark.parametrize(
-    ("weights", "words"),
-    [
-        (lambda: Residual(1, 10, 8).state_dict(), ["of another shape: stem.0.weight (8, 1, 3, 3)", "(16, 1, 3, 3)"]),
-        (lambda: {"x": torch.zeros(1)}, ["missing: stem.0.weight", "more", "not of the network: x"]),
-        (
-            lambda: {**Residual(1, 10).state_dict(), "head.bias": torch.full((10,), float("nan"))},
-            ["not finite: head.bias"],
-        ),
-    ],
-    ids=["width", "other", "nan"],
-)
-def test_weights_that_do_not_fit(weights: Callable[[], Any], words: list[str]) -> None:
-    with pytest.raises(ModelFileError) as caught:
-        own_network(build_residual, TASK, weights(), name="mine")
-    assert [word for word in words if word not in str(caught.value)] == []
-    assert "\n" not in str(caught.value)
-
-
-def with_inputs(task: Task, split: str, inputs: Any) -> Task:
-    return replace(task, **{split: Split(inputs, getattr(task, split).labels)})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
-def test_data_that_is_no_good(few_digits: Task, split: str) -> None:
-    check_data(few_digits)
-    inputs = getattr(few_digits, split).inputs
-    broken = inputs.astype(np.float32)
-    broken[[3, 7], 0, 2, 2] = np.nan
-    with pytest.raises(DataError, match=rf"sample 3 of the {split} split .* is not finite"):
-        check_data(with_inputs(few_digits, split, broken))
-    with pytest.raises(DataError, match=rf"the {split} split .* shape \(1, 8, 4\), the task says \(1, 8, 8\)"):
-        check_data(with_inputs(few_digits, split, inputs[..., :4]))

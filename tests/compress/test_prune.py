@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -208,6 +209,28 @@ class Looking(Counting):
         return super().forward(x if float(x.sum()) >= 0 else -x)
 
 
+class Halting(nn.Module):
+    """Its gradient ends before the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.head = nn.Conv2d(3, 16, 3), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.a(x).mean((2, 3)).detach())
+        return y
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.head = nn.LSTM(48, 32, batch_first=True), nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.a(x.flatten(2).transpose(1, 2).reshape(len(x), 16, 48))[0][:, -1])
+        return y
+
+
 def test_what_breaks_the_network_stays_whole_and_is_named() -> None:
     prunable = find_channels(Counting(), SHAPE)
     assert tuple(prunable.stages) == ("a",)
@@ -222,11 +245,13 @@ def test_what_breaks_the_network_stays_whole_and_is_named() -> None:
         (Counting(first=8), ["nothing of the network can be pruned", "'b'"]),
         (Cut(), ["cannot take the network: at 'out' (Linear)", "loses the gradient"]),
         (Wavering(), ["cannot take the network", "never ready"]),
-        (Looking(), ["without data", "must not look"]),
+        (Looking(), ["without data: at the network itself", "neither look at"]),
+        (Halting(), ["the dependency graph cannot follow 'a' (Conv2d)"]),
+        (Recurrent(), ["the dependency graph cannot follow 'a' (LSTM)"]),
         (nn.Sequential(nn.Flatten(), nn.Linear(768, 10)), ["no layer has more than 8 channels"]),
         (nn.Sequential(nn.Conv2d(3, 8, 16), nn.Flatten(), nn.Linear(8, 10)), ["no layer has more than 8 channels"]),
     ],
-    ids=["hard-coded", "no gradient", "raises", "looks", "one layer", "narrow"],
+    ids=["hard-coded", "no gradient", "raises", "looks", "detached", "recurrent", "one layer", "narrow"],
 )
 def test_a_network_that_cannot_be_taken(network: nn.Module, words: list[str]) -> None:
     with pytest.raises(BuildError) as caught:
@@ -242,10 +267,11 @@ def test_a_network_that_cannot_be_taken(network: nn.Module, words: list[str]) ->
         ({"0": 1.5}, "empties the layers"),
         ({"0": -0.1}, "allowed: 0 to below 1"),
         ({"0": float("nan")}, "allowed: 0 to below 1"),
+        ({"0": "0.5"}, "ratio of '0.5' empties the layers of stage '0'"),
         ({"00": 0.5}, "no stage '00'; did you mean '0'"),
     ],
 )
-def test_wrong_ratios(ratios: dict[str, float], said: str) -> None:
+def test_wrong_ratios(ratios: Any, said: str) -> None:
     with pytest.raises(InvalidArchitectureError, match=said):
         find_channels(two_layers(), SHAPE).pruned(ratios)
 
@@ -255,6 +281,22 @@ def test_wrong_importance() -> None:
         find_channels(two_layers(), SHAPE, importance="luck")
     with pytest.raises(ConfigError, match="needs samples"):
         find_channels(two_layers(), SHAPE, importance="taylor")
+
+
+def test_a_loss_without_gradient() -> None:
+    class Fragile(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = two_layers()
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 2:
+                raise ValueError("too\nmany")
+            y: Tensor = self.network(x)
+            return y
+
+    with pytest.raises(BuildError, match=r"gradient of the loss cannot be computed: too; is"):
+        find_channels(Fragile(), SHAPE, importance="taylor", samples=samples())
 
 
 def test_without_torch_pruning_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

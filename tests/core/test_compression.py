@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,15 +24,43 @@ def test_round_trip(precision: str) -> None:
         ("int4", (), "unknown precision 'int4'"),
         ("fp32", (("b", 0.5), ("a", 0.5)), "sorted and unique"),
         ("fp32", (("a", 0.5), ("a", 0.5)), "sorted and unique"),
-        ("fp32", (("a", 1.0),), "between 0 and 1, got 1.0"),
-        ("fp32", (("a", 0.0),), "between 0 and 1"),
-        ("fp32", (("a", -0.1),), "between 0 and 1"),
-        ("fp32", (("a", float("nan")),), "between 0 and 1"),
+        ("fp32", (("a", 1.0),), "above 0 and below 1, got 1.0; 1 would leave nothing"),
+        ("fp32", (("a", 0.0),), "above 0 and below 1"),
+        ("fp32", (("a", -0.1),), "above 0 and below 1"),
+        ("fp32", (("a", float("nan")),), "above 0 and below 1, got nan"),
+        ("fp32", (("a", float("inf")),), "above 0 and below 1"),
+        ("fp32", (("a", "0.5"),), "must be a number above 0 and below 1, got '0.5'"),
+        ("fp32", (("a", None),), "got None"),
+        ("fp32", (("a", True),), "got True"),
     ],
 )
-def test_bad_plans(precision: str, prune: tuple[tuple[str, float], ...], message: str) -> None:
+def test_bad_plans(precision: str, prune: Any, message: str) -> None:
     with pytest.raises(InvalidArchitectureError, match=message):
         CompressionPlan(precision, prune)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "a compression plan is"),
+        ("3", "a compression plan is"),
+        ('{"prune": [0.5]}', "a compression plan is"),
+        ('{"prune": {"a": 0.5}, "ratio": 0.5}', "a compression plan is"),
+        ('{"prune": {"a": [0.5]}}', "got [0.5]"),
+        ('{"prune": {"a": NaN}}', "got nan"),
+        ('{"prune": {"a": 1.0}}', "got 1.0"),
+        ('{"prune": {"a": -0.25}}', "got -0.25"),
+        ('{"prune": {"a": "half"}}', "got 'half'"),
+        ('{"prune": {"a": null}}', "got None"),
+        ('{"precision": null}', "unknown precision None"),
+        ('{"precision": ["int8"]}', "unknown precision ['int8']"),
+    ],
+)
+def test_bad_plans_from_json(text: str, message: str) -> None:
+    with pytest.raises(InvalidArchitectureError) as caught:
+        CompressionPlan.from_json(json.loads(text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from hwnas.core.error_text import first_line
+from hwnas.core.error_text import first_line, kind_and_line
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "line", "with_kind"),
     [
-        (ValueError("no such layer"), "no such layer"),
-        (ValueError("\n  broken \nat line 3"), "broken"),
-        (KeyError("deep"), "'deep'"),
-        (RuntimeError(), "RuntimeError"),
-        (RuntimeError(" \n"), "RuntimeError"),
+        (ValueError("no such layer"), "no such layer", "ValueError: no such layer"),
+        (ValueError("\n  broken \nat line 3"), "broken", "ValueError: broken"),
+        (KeyError("deep"), "'deep'", "KeyError: 'deep'"),
+        (RuntimeError(), "RuntimeError", "RuntimeError"),
+        (RuntimeError(" \n"), "RuntimeError", "RuntimeError"),
+        (ValueError("a\nb"), "a", "ValueError: a"),
     ],
 )
-def test_first_line(error: Exception, said: str) -> None:
-    assert first_line(error) == said
-
-
-@pytest.mark.parametrize(("text", "line"), [("a\nb", "a"), ("\n  a \n", "a"), ("", "ValueError")])
-def test_an_error_in_one_line(text: str, line: str) -> None:
-    assert first_line(ValueError(text)) == line
+def test_an_error_in_one_line(error: Exception, line: str, with_kind: str) -> None:
+    assert (first_line(error), kind_and_line(error)) == (line, with_kind)

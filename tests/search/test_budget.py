@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from hwnas.search_spaces.mobilenet import SPACE as MOBILENET
 from torch import nn
 
 from hwnas.core.compression import CompressionPlan
+from hwnas.core.ops import OpList
+from hwnas.core.predictor import EnergyPrediction
 from hwnas.core.space import Choice, SearchSpace
 from hwnas.core.task import TaskLike
 from hwnas.errors import ConfigError, InfeasibleBudgetError
@@ -100,6 +102,29 @@ def test_energy_is_a_budget_of_its_own(make_joint: MakeJoint) -> None:
     budget = Budget({"board": scorer}, max_energy_mj=1.2 * least_mj)
     found = budget.find(None, rng, seen=())
     assert found is not None and scorer.energy_mj(found) <= 1.2 * least_mj
+
+
+def test_asking_for_energy_twice_costs_once(make_joint: MakeJoint) -> None:
+    joint = make_joint(MOBILENET)
+    scorer = with_energy(joint)
+    asked: list[int] = []
+
+    class Counting(FittedEnergy):
+        def predict(self, networks: Sequence[OpList]) -> list[EnergyPrediction]:
+            asked.append(len(networks))
+            return super().predict(networks)
+
+    counted = {}
+    for precision, predictor in scorer.predictors.items():
+        assert isinstance(predictor, LinearGpPredictor)
+        assert predictor.energy is not None
+        counted[precision] = LinearGpPredictor(predictor.model, predictor.card, Counting(predictor.energy.fitted))
+    again = Scorer(joint, counted)
+    candidates = [joint.sample(np.random.default_rng(seed)) for seed in (0, 1)]
+    for _ in range(3):
+        assert [again.energy_mj(c) for c in candidates] == [scorer.energy_mj(c) for c in candidates]
+    assert asked == [1, 1]
+    assert again.learned(scorer.predictors, kept=candidates).energy_mj(candidates[0]) > 0
 
 
 def test_an_energy_out_of_reach_is_named(make_joint: MakeJoint) -> None:

@@ -14,7 +14,7 @@ from attending import encoder, tokens
 from residual import Residual
 from residual import build as build_residual
 from run_files import trial_rows
-from torch import nn
+from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import hwnas
@@ -26,7 +26,15 @@ from hwnas.core.gain import gains
 from hwnas.core.space import SearchSpace
 from hwnas.core.task import Split, Task
 from hwnas.elastic.data import accuracy
-from hwnas.errors import BuildError, ConfigError, DataError, HwnasError, InfeasibleBudgetError, RunFolderError
+from hwnas.errors import (
+    BuildError,
+    ConfigError,
+    DataError,
+    HwnasError,
+    InfeasibleBudgetError,
+    RunFolderError,
+    RuntimeExportError,
+)
 from hwnas.search.compression import compress
 from hwnas.search.result import SearchResult
 from hwnas.store import read_front, read_original, sha256_of, write_json
@@ -190,7 +198,7 @@ def test_a_limit_that_nothing_meets(task: Task, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         small = fine_tune(nn.Sequential(*layers), task, epochs=3, lr=5e-3, batch_size=16).model
-    with pytest.raises(InfeasibleBudgetError, match=r"own-Sequential.*fastest seen"):
+    with pytest.raises(InfeasibleBudgetError, match=r"own-Sequential.*fastest seen.*smaller network"):
         compress(small, device=DEVICE, task=task, max_latency_ms=1e-6, out=tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
@@ -232,6 +240,20 @@ def test_the_command_line(network: nn.Module, tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "run" / "original.json").exists()
 
 
+class Gives(Residual):
+    """Does not do on data what it does on zeros."""
+
+    def __init__(self, what: float | str) -> None:
+        super().__init__(1, 10)
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(self.what, str) and len(x) > 64:
+            raise ValueError(self.what)
+        y = super().forward(x)
+        return y if isinstance(self.what, str) else y * self.what
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
@@ -242,8 +264,12 @@ def test_the_command_line(network: nn.Module, tmp_path: Path, monkeypatch: pytes
         ({"network": "model.py"}, ConfigError, ["FILE.py:FUNCTION"]),
         ({"weights": Path("none.pt")}, HwnasError, ["no weights file none.pt"]),
         ({"device": "toaster"}, HwnasError, ["no device named 'toaster'"]),
-        ({"importance": "luck"}, ConfigError, ["taylor, magnitude"]),
-        ({"precision": "int3"}, HwnasError, ["int3"]),
+        ({"importance": "tailor"}, ConfigError, ["taylor, magnitude", "did you mean 'taylor'?"]),
+        ({"precision": "int3"}, ConfigError, ["unknown precision 'int3'; did you mean 'int8'?"]),
+        ({"precision": "int8", "weights": Path("none.pt")}, ConfigError, ["does not run 'int8'; it runs: fp32"]),
+        ({"network": lambda: Gives(float("nan"))}, HwnasError, ["network's output is not finite"]),
+        ({"network": lambda: Gives("text")}, BuildError, ["cannot be evaluated on task 'digits': ValueError: text"]),
+        ({"time_s": 0}, ConfigError, ["time_s must be a number above 0, got 0"]),
         ({"trials": 0}, ConfigError, ["n_trials"]),
         ({"resume": True}, RunFolderError, ["no search to resume"]),
     ],
@@ -266,6 +292,25 @@ def test_data_with_nan(network: nn.Module, task: Task, tmp_path: Path) -> None:
     broken = replace(task, train=Split(inputs, task.train.labels))
     with pytest.raises(DataError, match="sample 5 of the train split"):
         compress(network, device=DEVICE, task=broken, out=tmp_path / "run")
+
+
+def test_a_network_that_no_runtime_takes_is_known_before_the_search(
+    task: Task, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Spectral(Residual):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:]))
+
+    with pytest.raises(RuntimeExportError, match=r"onnxruntime: export failed .*aten::fft_rfft2"):
+        compress(Spectral(1, 10), device=DEVICE, task=task, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert "graph(" not in "".join(capfd.readouterr())
+
+
+def test_a_network_of_ids(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("text,label\n" + "\n".join(f"word{i % 7} is,{'ab'[i % 2]}" for i in range(60)))
+    with pytest.raises(ConfigError, match="task 'text' gives ids of words; compress one of images"):
+        compress(nn.Linear(8, 2), device=DEVICE, task="text", data=tmp_path / "t.csv", out=tmp_path / "run")
 
 
 def test_the_package_can_be_called() -> None:

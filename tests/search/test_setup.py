@@ -16,7 +16,7 @@ from hwnas.core.compression import CompressionPlan
 from hwnas.core.device import Device
 from hwnas.core.task import Task
 from hwnas.devices.resolve import find_device
-from hwnas.errors import ConfigError, PredictorError, UnknownPluginError
+from hwnas.errors import ConfigError, DataError, PredictorError, UnknownPluginError
 from hwnas.plugins import plugin_names
 from hwnas.runtimes.onnxruntime import OnnxRuntime
 from hwnas.search.config import SearchConfig
@@ -59,6 +59,14 @@ def test_given_parts_are_taken(few_digits: Task, make_space: Callable[..., Any])
     facts = setup.facts()
     assert (facts["device"], facts["space"], facts["data"]) == ("jetson-nano", "plain", "few")
     assert facts["choices"]["width"] == [4, 8, 16]
+
+
+def test_given_data_are_looked_at(few_digits: Task) -> None:
+    inputs = few_digits.test.inputs.astype(np.float32)
+    inputs[5] = np.nan
+    broken = replace(few_digits, test=replace(few_digits.test, inputs=inputs))
+    with pytest.raises(DataError, match="sample 5 of the test split"):
+        find_parts(NANO, MOBILENET, broken)
 
 
 def test_data_of_another_shape_for_a_space_of_one_input(few_digits: Task) -> None:

@@ -90,6 +90,36 @@ def test_fingerprint_follows_the_content() -> None:
     assert len({made.fingerprint for made in prints}) == 4
 
 
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((4, 3, 4, 4)), [0, 1, 0, 1], "bytes from 0 to 255, a numpy array of uint8, got float64"),
+        (np.full((4, 3, 4, 4), np.nan, np.float32), [0, 1, 0, 1], "got float32"),
+        (np.zeros((4, 3, 4, 4), np.int64), [0, 1, 0, 1], "got int64"),
+        ([[0]], [0], "got list"),
+        (np.zeros((4, 4, 4), np.uint8), [0, 1, 0, 1], r"1 or 3 channels, got \(4, 4, 4\)"),
+        (np.zeros((4, 2, 4, 4), np.uint8), [0, 1, 0, 1], r"1 or 3 channels, got \(4, 2, 4, 4\)"),
+        (np.zeros((4, 3, 4, 4), np.uint8), [0, 1, 0], "4 inputs but 3 labels"),
+        (np.zeros((4, 3, 4, 4), np.uint8), [0, 1, 0, 2], "from 0 to 1; got 0 to 2"),
+        (np.zeros((4, 3, 4, 4), np.uint8), ["a", "b", "a", "b"], "got others"),
+    ],
+)
+def test_a_split_that_is_no_good(images: Any, labels: Any, message: str) -> None:
+    good = {s: (np.zeros((2, 3, 4, 4), np.uint8), np.array([0, 1])) for s in build.SPLITS}
+    with pytest.raises(DataError, match=message):
+        task(splits={**good, "train": (images, np.array(labels))})
+
+
+def test_labels_of_another_width_are_whole_numbers_too() -> None:
+    pair = (np.zeros((2, 3, 4, 4), np.uint8), np.array([0, 1], np.uint8))
+    assert task(splits=dict.fromkeys(build.SPLITS, pair)).train.labels.dtype == np.int64
+
+
+def test_a_missing_split() -> None:
+    with pytest.raises(DataError, match="needs the splits train, validation, test; missing: validation, test"):
+        task(splits={"train": (np.zeros((2, 3, 4, 4), np.uint8), np.array([0, 1]))})
+
+
 def test_an_empty_split() -> None:
     nothing = (np.zeros((0, 3, 4, 4), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(DataError, match="a split is empty"):

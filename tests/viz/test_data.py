@@ -46,6 +46,7 @@ def test_each_device_says_what_it_suggests_and_what_is_dominated(tmp_path: Path)
         assert device["pick"]["id"] == pick(front, device=device["name"]).row.id
         assert device["pick"]["knee"]
         assert device["reached"] is (device["name"] == "cpu")
+        assert device["runtime_here"] == ("onnxruntime" if device["name"] == "cpu" else None)
 
 
 def test_searched_candidates_are_columns_with_their_front(tmp_path: Path) -> None:

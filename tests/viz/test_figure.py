@@ -117,5 +117,10 @@ def test_a_result_says_which_model_to_take(front: Front, tmp_path: Path) -> None
     assert chosen.row.id == front.models[4].id
     assert chosen.why.startswith("the most accurate of 5 within 0.2 ms on cpu")
     assert result.pick(device="jetson-nano", min_accuracy=0.98).device == "jetson-nano"
+    read = replace(front, models=tuple(replace(m, energy_mj={"cpu": 1.0 + i}) for i, m in enumerate(front.models)))
+    chosen = SearchResult(tmp_path, replace(read, devices=("cpu",))).pick(max_energy_mj=3.5)
+    assert chosen.row.energy_mj == 3.0
+    with pytest.raises(InfeasibleBudgetError, match="no energy was measured"):
+        result.pick(max_energy_mj=3.5)
     with pytest.raises(InfeasibleBudgetError, match=r"the fastest, .* has 0.061 ms"):
         result.pick(max_latency_ms=0.001)
