@@ -1,18 +1,19 @@
 """Pruning a network, or training a narrower one, at equal measured latency: writes results/<date>-width.json.
 
-    python benchmarks/compression/width.py --data DIR --own OUT --epochs N [--time 8m] [--widths 12 16 20 24]
+    python benchmarks/compression/width.py --data DIR --own OUT --epochs N [--time 8m] [--widths 8 16 24]
 
 OUT is the folder of own_model.py, with a residual network trained there for N epochs. Its pruned fp32 versions are
 those of the front of `hwnas.compress` with --precision fp32. The narrower networks are trained from scratch for as many
-epochs, and then as long, and with the same teacher, as the pruned ones are finished. All files are measured in one
-session, in turns; accuracy is that of the files on the test split. Told is the accuracy of each pruned model less that
-of narrower networks of its latency (between two of them, by the logarithm of the latency).
+epochs, and then for as many more, and with the same teacher, as the pruned ones are finished. All files are measured in
+one session, in turns; accuracy is that of the files on the test split. Told is the accuracy of each pruned model less
+that of narrower networks of its latency (between two of them, by the logarithm of the latency).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,8 @@ from hwnas.plugins import load_plugin
 GOAL = 0.5  # points
 
 
-def pruned(args: argparse.Namespace, network: torch.nn.Module, task: Task) -> tuple[Path, dict[str, Path], float]:
-    """The front of a search over pruning alone: its files by id, and the mean seconds that finishing took of each."""
+def pruned(args: argparse.Namespace, network: torch.nn.Module, task: Task) -> tuple[dict[str, Path], int]:
+    """The front of a search over pruning alone: its files by id, and the epochs that each was finished for."""
     run = args.own / "fp32"
     with progress_listener() as listener:
         result = hwnas.compress(
@@ -51,13 +52,13 @@ def pruned(args: argparse.Namespace, network: torch.nn.Module, task: Task) -> tu
             out=run, resume=run.exists(), listener=listener,
         )  # fmt: skip
     files = {model.id: run / model.artifacts["onnx"].path for model in result.details.models}
-    spent = [json.loads((path.parent / "manifest.json").read_text())["accuracy"]["validation"]["seconds"]
-             for path in files.values()]  # fmt: skip
-    return run, files, float(np.mean(spent))
+    manifests = [json.loads((path.parent / "manifest.json").read_text()) for path in files.values()]
+    epochs = [manifest["fine_tuning"]["epochs"] for manifest in manifests if manifest["compression"]["prune"]]
+    return files, math.ceil(np.mean(epochs))
 
 
-def narrower(args: argparse.Namespace, teacher: torch.nn.Module, task: Task, finish_s: float) -> dict[str, Path]:
-    """Trained from scratch, then finished as the pruned ones are."""
+def narrower(args: argparse.Namespace, teacher: torch.nn.Module, task: Task, more: int) -> dict[str, Path]:
+    """Trained from scratch, then finished as the pruned ones are, for `more` epochs."""
     logits, runtime, files = logits_of(teacher, task), load_plugin("runtime", "onnxruntime")(), {}
     for width in args.widths:
         files[f"width {width}"] = path = args.own / f"width-{width}.onnx"
@@ -66,7 +67,7 @@ def narrower(args: argparse.Namespace, teacher: torch.nn.Module, task: Task, fin
         torch.manual_seed(0)
         settings = {"batch_size": 128, "patience": 100}
         start = fine_tune(ResNet(width, 2, task.n_outputs), task, epochs=args.epochs, lr=3e-3, **settings)
-        done = fine_tune(start.model, task, epochs=60, lr=1e-3, teacher=logits, stop_after_s=finish_s, **settings)
+        done = fine_tune(start.model, task, epochs=more, lr=2e-3, teacher=logits, **settings)
         runtime.export(done.model, ExportSpec(precision="fp32", input_shape=tuple(task.input_shape)), path)
         print(path.name, start.accuracy, done.accuracy, flush=True)
     return files
@@ -94,13 +95,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, required=True, help="that the network was trained for")
     parser.add_argument("--width", type=int, default=32, help="of the network")
     parser.add_argument("--time", default="8m")
-    parser.add_argument("--widths", type=int, nargs="+", default=[12, 16, 20, 24])
+    parser.add_argument("--widths", type=int, nargs="+", default=[8, 16, 24])
     args = parser.parse_args()
     task = load_plugin("task", "cifar10")(args.data, input_shape=None, seed=0)
     network = ResNet(args.width, 2, task.n_outputs)
     network.load_state_dict(load_weights(args.own / "weights.safetensors"))
-    _, files, finish_s = pruned(args, network.eval(), task)
-    scaled = narrower(args, network, task, finish_s)
+    files, more = pruned(args, network.eval(), task)
+    scaled = narrower(args, network, task, more)
     found = measured(files | scaled, task)
     curve = sorted(found[name] for name in scaled)
     at, values = np.log([ms for ms, _ in curve]), np.array([accuracy for _, accuracy in curve])
@@ -116,7 +117,7 @@ def main() -> None:
     gained = [row["points over a narrower network"] for row in rows if "points over a narrower network" in row]
     figures = {
         "goal": GOAL, "points_gained": round(float(np.mean(gained)), 2), "compared": len(gained),
-        "epochs": args.epochs, "finish_s": round(finish_s, 1), "pruned": rows,
+        "epochs": args.epochs, "finishing_epochs": more, "pruned": rows,
         "narrower": {name: {"ms": round(found[name][0], 4), "accuracy": found[name][1]} for name in scaled},
     }  # fmt: skip
     record("width", "python benchmarks/compression/width.py --data DIR --own OUT --epochs N", figures)

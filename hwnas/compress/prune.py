@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from hwnas.compress.blocks import find_blocks, leave_out
 from hwnas.compress.heads import HeadGroup, cut_heads, find_heads
+from hwnas.compress.last_seen import LastSeen
 from hwnas.compress.stages import find_stages
 from hwnas.core.compression import is_ratio, kept_channels
 from hwnas.core.error_text import first_line
@@ -208,7 +209,7 @@ def find_channels(
     heads, reasons = find_heads(own, importance, samples[0][0][:_COMPARED].cpu() if samples else noise)
     whole = [*(one for one in found if isinstance(one, str)), *reasons]
     order = {name: at for at, (name, _) in enumerate(own.named_modules())}
-    seen = _LastSeen(outline)
+    seen = LastSeen(outline)
     try:
         with seen:
             whole_shape = _output_shape(outline, input_shape)
@@ -263,7 +264,7 @@ def _groups_of(
 ) -> list[ChannelGroup | str]:
     """Every group of channels that the dependency graph finds, or why it stays; `network` gets gradients."""
     tp = _import_torch_pruning()
-    seen = _LastSeen(network)
+    seen = LastSeen(network)
     try:
         with warnings.catch_warnings(), torch.enable_grad(), seen:
             warnings.simplefilter("ignore")
@@ -385,7 +386,7 @@ def _breaks(
 ) -> str | None:
     """What happens to the network without some channels of a group, in words; None if it runs, "" if they leave it."""
     for kept in sorted({group.kept(ratio, multiple) for ratio in (0.25, _MOST)} - {group.channels}):
-        seen = _LastSeen(network := _cut(outline, [group], [kept]))
+        seen = LastSeen(network := _cut(outline, [group], [kept]))
         try:
             with seen:
                 shape = _output_shape(network, input_shape)
@@ -394,26 +395,3 @@ def _breaks(
         if shape != whole:
             return ""
     return None
-
-
-class _LastSeen:
-    """Notes which layer of a network runs, to name it if it fails."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network, self.layer, self._hooks = network, "the network itself", list[Any]()
-
-    def __enter__(self) -> _LastSeen:
-        for name, module in self.network.named_modules():
-            if name:
-                self._hooks.append(module.register_forward_pre_hook(self._note(name, type(module).__name__)))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _note(self, name: str, kind: str) -> Callable[[nn.Module, Any], None]:
-        def note(module: nn.Module, inputs: Any) -> None:
-            self.layer = f"{name!r} ({kind})"
-
-        return note

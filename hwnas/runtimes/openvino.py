@@ -144,13 +144,15 @@ def _quantize(fp32: Path, done: Path, spec: ExportSpec, reduce_range: bool, kept
             preset=nncf.QuantizationPreset.PERFORMANCE,
             advanced_parameters=AdvancedQuantizationParameters(
                 overflow_fix=fix,
+                # Measured: with it, files lost half a point more than the simulation foretells (residual networks).
+                disable_bias_correction=True,
                 # The mean over samples, which is NNCF's own choice, cuts off what few samples reach.
                 activations_range_estimator_params=_ranges(spec.calibration_method),
             ),
         )
     onnx.save(quantized, str(done))
     return {
-        "quantization": "NNCF, static, int8 weights per channel, symmetric 8-bit activations, fast bias correction",
+        "quantization": "NNCF, static, int8 weights per channel, symmetric 8-bit activations",
         "calibration": {"method": spec.calibration_method, "samples": len(samples)},
     }
 
