@@ -11,7 +11,7 @@ import numpy as np
 from hwnas.core.candidate import Candidate
 from hwnas.core.predictor import EnergyPredictor, LatencyPredictor, Prediction, energy_predictor
 from hwnas.errors import ConfigError, InfeasibleBudgetError
-from hwnas.search.joint import JointSpace
+from hwnas.search.joint import PRECISION, PRUNE, JointSpace
 
 __all__ = ["Budget", "Limit", "Scorer"]
 
@@ -162,6 +162,11 @@ class Budget:
         """The space of the candidates, the same for all devices."""
         return self.scorer.joint
 
+    def narrowed(self, most_cut: Mapping[str, float]) -> Budget:
+        """The same limits for candidates whose stages lose no more than that."""
+        joint = replace(self.joint, most_cut=most_cut)
+        return replace(self, scorers={device: replace(scorer, joint=joint) for device, scorer in self.scorers.items()})
+
     def predict(self, candidate: Candidate) -> dict[str, Prediction]:
         """Latency of one candidate on each device."""
         return {device: scorer.predict(candidate) for device, scorer in self.scorers.items()}
@@ -281,6 +286,6 @@ class Budget:
         """The cheapest architecture at the precision that makes it fastest; on several devices, by the product."""
         joint = self.joint
         architecture = joint.space.smallest()
-        values = dict(architecture) | {c.label: c.options[-1] for c in joint.choices[len(joint.space.choices) :]}
-        options = [joint.candidate(values | {"precision": precision}) for precision in joint.precisions]
+        values = dict(architecture) | {PRUNE + stage: joint.ratios(stage)[-1] for stage in joint.stages}
+        options = [joint.candidate(values | {PRECISION: precision}) for precision in joint.precisions]
         return min(options, key=lambda candidate: math.prod(p.latency_ms for p in self.predict(candidate).values()))

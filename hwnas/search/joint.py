@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -32,6 +32,7 @@ class JointSpace:
         precisions: that may be chosen.
         multiple: the device's friendly channel multiple.
         stages: whose channels may be pruned; of the space's.
+        most_cut: stage -> the largest ratio that is worth a try; a stage that is not named may be cut by any.
     """
 
     space: SearchSpace
@@ -39,6 +40,7 @@ class JointSpace:
     precisions: tuple[str, ...]
     multiple: int
     stages: tuple[str, ...]
+    most_cut: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -84,13 +86,18 @@ class JointSpace:
         return operations(self.space, candidate, self.task, multiple=self.multiple)
 
     def accepts(self, candidate: Candidate) -> bool:
-        """Whether the architecture is a sensible network."""
-        return self.space.accepts(candidate.architecture)
+        """Whether the architecture is a sensible network, and no stage loses more than is worth a try."""
+        cut = all(ratio <= self.most_cut.get(stage, 1.0) for stage, ratio in candidate.compression.prune)
+        return cut and self.space.accepts(candidate.architecture)
+
+    def ratios(self, stage: str) -> tuple[float, ...]:
+        """Shares of channels of a stage that are worth a try, ascending from 0."""
+        return tuple(ratio for ratio in self.space.prune_ratios(stage) if ratio <= self.most_cut.get(stage, 1.0))
 
     def sample(self, rng: np.random.Generator) -> Candidate:
         """Architecture, precision and ratios drawn uniformly."""
         architecture = self.space.sample(rng)
-        ratios = {stage: float(rng.choice(self.space.prune_ratios(stage))) for stage in self.stages}
+        ratios = {stage: float(rng.choice(self.ratios(stage))) for stage in self.stages}
         precision = self.precisions[int(rng.integers(len(self.precisions)))]
         return self.canonical(Candidate(architecture, CompressionPlan.of(precision, ratios)))
 

@@ -22,11 +22,13 @@ from hwnas.search.actors import Actors, Kit
 from hwnas.search.budget import Budget
 from hwnas.search.cluster import Cluster, connected
 from hwnas.search.config import SearchConfig
+from hwnas.search.describe import Describer
 from hwnas.search.effort import Clock, Effort, plan_effort, search_share
 from hwnas.search.evaluators import make_evaluators, weight_bits
 from hwnas.search.events import Listener, Silent
 from hwnas.search.live import Live
 from hwnas.search.loop import FrontTracker, Loop
+from hwnas.search.narrowing import narrowed, stage_sensitivity
 from hwnas.search.result import SearchResult
 from hwnas.search.rounds import Rounds
 from hwnas.search.runfolder import RunFolder
@@ -125,6 +127,9 @@ class _Run:
             study.publish(has_ended=False)
             with threads_for(effort.batch_macs):
                 evaluator, source = make_evaluators(folder, targets, effort, self.listener, cluster=cluster)
+                found = stage_sensitivity(folder.path, budget.joint, first.task, evaluator, self.listener)
+            budget = narrowed(budget, found, seed=self.config.seed)
+            study.describe_by(Describer(budget).by_device())
             reference = reference_of(budget)
             self.listener.follow(study, reference)
             share_s = clock.share(search_share(first.space))

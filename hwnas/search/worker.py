@@ -17,10 +17,12 @@ from hwnas.core.task import Task
 from hwnas.elastic.threads import threads_for
 from hwnas.errors import ConfigError
 from hwnas.search.config import SearchConfig
+from hwnas.search.describe import Describer
 from hwnas.search.effort import Clock
 from hwnas.search.evaluators import make_evaluators
 from hwnas.search.events import Listener, Silent
 from hwnas.search.loop import FrontTracker, Loop
+from hwnas.search.narrowing import known_sensitivity, narrowed
 from hwnas.search.runfolder import RunFolder
 from hwnas.search.setup import PREDICTORS
 from hwnas.search.storage import is_postgresql
@@ -94,6 +96,8 @@ class _Worker:
             cheap, _ = make_evaluators(
                 self.folder, targets, effort, self.listener, trained=True, bits=invitation.weight_bits
             )
+            budget = narrowed(budget, known_sensitivity(path, budget.joint), seed=config.seed)
+            study.describe_by(Describer(budget).by_device())
             evaluator, tracker = _Counting(cheap), FrontTracker(reference_of(budget))
             self.listener.phase("search", invitation.wanted)
             deadline_s = Clock.starting_now(invitation.left_s).end_s

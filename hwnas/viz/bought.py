@@ -35,7 +35,7 @@ class Bargains:
         trials: Sequence[Mapping[str, Any]] = (),
         original: FrontModel | None = None,
     ) -> None:
-        self._known, self._original = known, original
+        self._known, self.original = known, original
         self._models = {model.id: model for model in front.models}
         pairs = ((trial.get("id"), trial.get("accuracy")) for trial in trials)
         self._searched = {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
@@ -49,8 +49,8 @@ class Bargains:
             None if the uncompressed network was never evaluated; "choices": the same architecture at each precision,
             with and without the cuts; "missing": what is not known, in words. Values that are not known are None.
         """
-        if self._original is not None:
-            return None if model.id == self._original.id else self._against_original(model, self._original)
+        if self.original is not None:
+            return None if model.id == self.original.id else self._against_original(model, self.original)
         plain = Candidate(model.architecture)
         if model.compression == plain.compression:
             return None

@@ -65,7 +65,7 @@ def page_data(
             _model(model, run_dir, bargains, networks if number < MOST_NETWORKS else None)
             for number, model in enumerate(kept.models)
         ],
-        "sensitivity": _sensitivity(run_dir),
+        "sensitivity": _sensitivity(run_dir, of_largest=bargains.original is None),
     }
 
 
@@ -144,13 +144,18 @@ def _original(run_dir: Path, front: Front) -> FrontModel | None:
         return None
 
 
-def _sensitivity(run_dir: Path) -> dict[str, Any] | None:
-    """Accuracy against the share that each stage loses; None: it was not measured, or cannot be read."""
+def _sensitivity(run_dir: Path, *, of_largest: bool) -> dict[str, Any] | None:
+    """Accuracy against the share that each stage loses; None: it was not measured, or cannot be read.
+
+    Args:
+        of_largest: the network is the largest one of a supernet.
+    """
     try:
         found = Sensitivity.read(run_dir)
     except (RunFolderError, SchemaError):
         return None
     return {
+        "of_largest": of_largest,
         "accuracy": found.accuracy,
         "guessing": found.guessing,
         "n": found.n,

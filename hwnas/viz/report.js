@@ -647,7 +647,7 @@
           h("td", {}, w.before === null ? "not known" : times(w.before, w.after)),
           h("td", {}, a ? points(a) : "not known", h("small", {}, a ? a.read : "uncompressed, it was not evaluated"))); })))) : "",
       s ? h("div", {}, h("h3", {}, "Accuracy without a part of each stage"),
-        h("p", { class: "soft" }, `Validation split, n = ${s.n}, ${s.precision}, before fine-tuning; the other stages stay whole. ${counted(s)}The whole network: ${percent(s.accuracy)}; guessing: ${percent(s.guessing)}. Hollow points were not searched: they cost too much.`),
+        h("p", { class: "soft" }, `Validation split, n = ${s.n}, ${s.precision}, before fine-tuning; the other stages stay whole. ${counted(s)}The ${s.of_largest ? "largest network of the space" : "whole network"}: ${percent(s.accuracy)}; guessing: ${percent(s.guessing)}. Hollow points were not searched: they cost too much.`),
         h("ul", { class: "lines", "aria-label": "Stages" }), h("div", { id: "sensitivity-chart", role: "img", "aria-label": "Accuracy against the share that each stage loses; the table below holds the numbers." }),
         h("details", {}, h("summary", {}, `Numbers of ${plural(s.stages.length, "stage")}`), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Accuracy by stage and share" },
           h("table", { class: "small" }, h("thead", {}, h("tr", {}, ["stage", "share lost: accuracy", "searched up to"].map((t) => h("th", { scope: "col", class: "left" }, t)))),
