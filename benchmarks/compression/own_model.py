@@ -25,8 +25,8 @@ import hwnas
 from hwnas.cli.duration import parse_duration
 from hwnas.cli.progress import progress_listener
 from hwnas.compress.distill import fine_tune
-from hwnas.compress.weights import load_weights
 from hwnas.compress.sensitivity import Sensitivity
+from hwnas.compress.weights import load_weights
 from hwnas.core.gain import best_within, gains
 from hwnas.core.task import Task
 from hwnas.plugins import load_plugin
