@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hwnas.compress.twins import read_twins, write_twins
 from hwnas.core.candidate import Candidate
 from hwnas.core.front import Front
 from hwnas.core.measurement import MEASUREMENTS, Measurement, latest_measurements, measurement_lines
 from hwnas.core.predictor import LatencyPredictor, Prediction
 from hwnas.elastic.threads import threads_for
-from hwnas.errors import MeasurementError, RuntimeExportError
+from hwnas.errors import MeasurementError, RuntimeExportError, TrainingError
 from hwnas.export.verify import compare
 from hwnas.latency.calibrate import learn_from
 from hwnas.latency.predictor import LinearGpPredictor
@@ -40,6 +44,7 @@ MORE_ROUNDS = 2  # after the first, each with a predictor that learned from the 
 KEPT_SHARE = 0.9  # of the measured models lie in their intervals, if these are as wide as they should be
 MORE_TRIALS = 0.2  # of those of the first round
 _LEAST_LEFT_S = 30.0  # of a given time, for another round
+TWINS_S = 5.0  # after a given time, for the accuracies of uncompressed models
 
 ByDevice = dict[str, dict[str, Measurement]]  # device -> id -> measurement
 
@@ -123,8 +128,28 @@ class Rounds:
         if self.original is not None and (made := finisher.known(self.original)) is not None:
             write_original(self.folder, model_of(made, self.loop.budget, self.targets.devices, kept))
         write_json(self.folder / "front.json", front.to_json())
+        self._read_twins(front)
         SearchResult(self.folder, front).report()
         return front
+
+    def _read_twins(self, front: Front) -> None:
+        """Read the accuracy of what the front's models would be uncompressed, for the report to compare.
+
+        It costs an evaluation each, with the weights that they inherit; of networks that are trained alone nothing is
+        read, and of the user's own all is compared with the original.
+        """
+        space = self.targets.first.space
+        if not space.weight_shared or space.of_one_network:
+            return
+        evaluator, known = self.loop.evaluator.closer() or self.loop.evaluator, read_twins(self.folder)
+        left_s = self.clock.left_s
+        until_s = math.inf if left_s is None else time.monotonic() + max(left_s, TWINS_S)
+        for model in front.models:
+            twin = Candidate(model.architecture)
+            if model.compression != twin.compression and twin.id not in known and time.monotonic() < until_s:
+                with suppress(TrainingError):  # not finite: then it is not known
+                    known[twin.id] = evaluator.evaluate(twin).accuracy
+        write_twins(self.folder, known)
 
     def _finished_now(
         self, finisher: Finisher, records: Sequence[Evaluated], wanted: int

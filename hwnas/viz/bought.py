@@ -26,6 +26,7 @@ class Bargains:
         front: of the run.
         trials: searched candidates as in `trials.jsonl`.
         original: the network that the run began with; None: models are set against their own architectures.
+        twins: id of an uncompressed network -> its accuracy, read as those of the candidates.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class Bargains:
         front: Front,
         trials: Sequence[Mapping[str, Any]] = (),
         original: FrontModel | None = None,
+        twins: Mapping[str, float] | None = None,
     ) -> None:
         self._known, self.original = known, original
         self._models = {model.id: model for model in front.models}
         pairs = ((trial.get("id"), trial.get("accuracy")) for trial in trials)
-        self._searched = {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
+        searched = {str(name): float(value) for name, value in pairs if isinstance(value, int | float)}
+        self._searched = dict(twins or {}) | searched
 
     def of(self, model: FrontModel, shape: TaskShape | None) -> dict[str, Any] | None:
         """What compression changed, as plain values; None: nothing is compressed in it.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwnas.compress.sensitivity import Sensitivity
+from hwnas.compress.twins import read_twins
 from hwnas.core.front import Front, FrontModel
 from hwnas.core.graph_record import layers_in_fp32, records_in
 from hwnas.core.pareto import is_non_dominated
@@ -50,7 +51,8 @@ def page_data(
     """
     kept, n_left_out = _shown(front)
     known = RunNetworks(run_dir, front)
-    networks, bargains = Networks(known), Bargains(known, front, trials, _original(run_dir, front))
+    networks = Networks(known)
+    bargains = Bargains(known, front, trials, _original(run_dir, front), read_twins(run_dir))
     rows = {device: front_rows(kept, device) for device in front.devices}
     return {
         "task": front.task,

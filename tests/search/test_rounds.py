@@ -11,16 +11,23 @@ import pytest
 from typer.testing import CliRunner
 
 from hwnas.cli.main import app
+from hwnas.compress.twins import read_twins
+from hwnas.core.candidate import Candidate
 from hwnas.core.device import Device
 from hwnas.core.measurement import read_measurements
 from hwnas.core.ops import OpList
 from hwnas.core.predictor import Card, Prediction
 from hwnas.core.space import SearchSpace
-from hwnas.core.task import Task
+from hwnas.core.task import Task, TaskLike, TaskShape
+from hwnas.elastic.block import ElasticBlock
+from hwnas.elastic.blocks import ElasticClassifier, ElasticConvBlock
+from hwnas.elastic.residual import ElasticResidual
+from hwnas.elastic.space import ElasticSpace
 from hwnas.search.config import SearchConfig
 from hwnas.search.finish import Finished
 from hwnas.search.ladder import CLOSER
 from hwnas.search.run import run_search
+from hwnas.viz.data import page_data
 
 MakeSpace = Callable[..., SearchSpace]
 
@@ -48,7 +55,7 @@ def search(
 ) -> Callable[..., Any]:
     """A search on this machine whose first predictor is wrong."""
 
-    def run(learned: Slow | None, **settings: Any) -> Any:
+    def run(learned: Slow | None, space: SearchSpace | None = None, **settings: Any) -> Any:
         wrong = Slow(a_card)
         monkeypatch.setattr("hwnas.search.targets.find_predictor_set", lambda setup, *_: {"fp32": wrong})
 
@@ -58,7 +65,8 @@ def search(
         monkeypatch.setattr("hwnas.search.rounds.learn_from", learn_from)
         task = replace(few_digits, augmentation="none")
         config = SearchConfig(devices=("cpu",), precisions=("fp32",), out=tmp_path / "run", n_trials=5, n_front=2)
-        return run_search(replace(config, **settings), recorder, space=make_space((4, 8, 16, 32), (1, 3)), task=task)
+        space = make_space((4, 8, 16, 32), (1, 3)) if space is None else space
+        return run_search(replace(config, **settings), recorder, space=space, task=task)
 
     return run
 
@@ -201,3 +209,29 @@ def test_each_runtime_has_a_file_that_its_device_measures(
     assert (tmp_path / "to/pt2/model.pt2").exists()
     checked = CliRunner().invoke(app, ["verify", str(result.run_dir), "--device", "cpu-torch", "--json"])
     assert all("could not be measured" not in one["reason"] for one in json.loads(checked.stdout))
+
+
+def residual_blocks(task: TaskLike) -> list[ElasticBlock]:
+    stage = [ElasticResidual("s", index, (16, 32)[index], (16, 32), (1, 2), stride=2 - index) for index in range(2)]
+    return [ElasticConvBlock("stem", task.input_shape[0], (8, 16)), *stage, ElasticClassifier(32, task.n_outputs)]
+
+
+def test_what_a_supernet_models_would_be_uncompressed_is_read(
+    search: Callable[..., Any], recorder: Any, tmp_path: Path
+) -> None:
+    space = ElasticSpace("residual", residual_blocks, default=TaskShape((1, 8, 8), 10))
+    result = search(None, space, n_trials=12, n_front=4, seed=1)
+    assert "sensitivity" in recorder.phases
+    cut = [model for model in result.details.models if model.compression.prune]
+    assert cut
+    twins = read_twins(tmp_path / "run")
+    assert set(twins) == {Candidate(model.architecture).id for model in cut}
+    assert all(0 <= value <= 1 for value in twins.values())
+    records = [json.loads(line) for line in (tmp_path / "run/trials.jsonl").read_text().splitlines()]
+    shown = page_data(result.details, tmp_path / "run", records)
+    for model in shown["models"]:
+        if model["prune"]:
+            (bought,) = [model["bought"]]
+            if bought is not None:  # beyond the first models nothing is compared
+                assert bought["accuracy"] is not None
+    assert len(shown["sensitivity"]["stages"]) == 1
