@@ -38,7 +38,7 @@ def _rounded(segment: Segment, block: int) -> Segment:
     found = segment.cache.get(("blocks", block))
     if found is None:
         ops = [_whole(op, block) for op in segment.ops]
-        found = Segment(ops) if any(new is not old for new, old in zip(ops, segment.ops, strict=True)) else segment
+        found = segment if tuple(ops) == segment.ops else Segment(ops)
         segment.cache["blocks", block] = found
     return found
 

@@ -22,16 +22,17 @@ __all__ = ["known_sensitivity", "narrowed", "stage_sensitivity"]
 
 
 def stage_sensitivity(
-    folder: Path, joint: JointSpace, task: Task, evaluator: Evaluator, listener: Listener
+    folder: Path, joint: JointSpace, task: Task, evaluator: Evaluator, listener: Listener, most_s: float | None = None
 ) -> Sensitivity | None:
     """Accuracy of a supernet's largest network with one stage pruned, for each stage and ratio.
 
-    It is read once for a supernet; the run folder keeps it. None: the space has no supernet, nothing is pruned, or the
-    network gives no finite answers.
+    It is read once for a supernet; the run folder keeps it. None: the space has no supernet, nothing is pruned, there
+    is no time for it, or the network gives no finite answers.
 
     Args:
         task: its validation split tells what guessing is worth.
         evaluator: reads accuracies with the supernet's weights.
+        most_s: about how long it may take; None: no limit.
     """
     ratios = _ratios(joint)
     if not any(ratios.values()):
@@ -43,9 +44,11 @@ def stage_sensitivity(
     def read(cut: Mapping[str, float]) -> Evaluation:
         return evaluator.evaluate(Candidate(largest, CompressionPlan.of(precision, cut)))
 
-    listener.phase("sensitivity", 1 + sum(map(len, ratios.values())))
     try:
-        whole = read({})
+        whole, n_steps = read({}), 1 + sum(map(len, ratios.values()))
+        if most_s is not None and n_steps * whole.seconds > most_s:
+            return None
+        listener.phase("sensitivity", n_steps)
         found = measure_sensitivity(
             ratios,
             lambda cut: read(cut).accuracy if cut else whole.accuracy,

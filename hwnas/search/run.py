@@ -39,6 +39,7 @@ from hwnas.store import read_front
 
 __all__ = ["SearchResult", "label_of", "run_search"]
 
+SENSITIVITY_SHARE = 0.3  # of a search's time: what reading the stages' sensitivity may cost at most
 LEAST_GAIN = 0.95  # of the latency, after the most was cut: a predictor that sees less than that is of no use
 
 
@@ -127,7 +128,8 @@ class _Run:
             study.publish(has_ended=False)
             with threads_for(effort.batch_macs):
                 evaluator, source = make_evaluators(folder, targets, effort, self.listener, cluster=cluster)
-                found = stage_sensitivity(folder.path, budget.joint, first.task, evaluator, self.listener)
+                share_s = clock.share(search_share(first.space) * SENSITIVITY_SHARE)
+                found = stage_sensitivity(folder.path, budget.joint, first.task, evaluator, self.listener, share_s)
             budget = narrowed(budget, found, seed=self.config.seed)
             study.describe_by(Describer(budget).by_device())
             reference = reference_of(budget)

@@ -137,9 +137,9 @@ def test_the_file_of_another_runtime_is_copied_with_what_is_said_of_it(
         precision="fp32",
         folder=tmp_path,
         cpu_flags=frozenset(),
-        read_accuracy=lambda path, runtime, split: {split: {"read_by": runtime.name, "from": path.name}},
+        read_accuracy=lambda path, runtime, split: {split: {"value": 0.5, "n": 4, "read": [runtime.name, path.name]}},
     )
-    read = {"read_by": "onnxruntime", "from": "model.onnx"}
+    read = {"value": 0.5, "n": 4, "read": ["onnxruntime", "model.onnx"]}
     assert manifest["accuracy"] == {"validation": read, "test": read}
     (other,) = manifest["others"]
     for format, facts in (("onnx", manifest), ("pt2", other)):

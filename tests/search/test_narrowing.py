@@ -22,15 +22,15 @@ from hwnas.search.narrowing import known_sensitivity, narrowed, stage_sensitivit
 class Delicate:
     """Right nine times of ten, unless more than a quarter of a delicate stage is cut: then it guesses."""
 
-    def __init__(self, delicate: tuple[str, ...] = (), *, is_finite: bool = True) -> None:
-        self.delicate, self.is_finite, self.asked = delicate, is_finite, list[Candidate]()
+    def __init__(self, delicate: tuple[str, ...] = (), *, is_finite: bool = True, seconds: float = 0.0) -> None:
+        self.delicate, self.is_finite, self.seconds, self.asked = delicate, is_finite, seconds, list[Candidate]()
 
     def evaluate(self, candidate: Candidate) -> Evaluation:
         self.asked.append(candidate)
         if not self.is_finite:
             raise TrainingError("the network's output is not finite")
         ruined = any(ratio > 0.25 for stage, ratio in candidate.compression.prune if stage in self.delicate)
-        return Evaluation(0.1 if ruined else 0.9, 50, "validation", "fp32", "supernet", 0.0)
+        return Evaluation(0.1 if ruined else 0.9, 50, "validation", "fp32", "supernet", self.seconds)
 
     def closer(self) -> None:
         return None
@@ -106,3 +106,13 @@ def test_nothing_is_narrowed(
     assert bool(recorder.notes) is (kind == "not finite")
     assert len(evaluator.asked) == (kind == "not finite")
     assert not (tmp_path / SENSITIVITY).exists()
+
+
+@pytest.mark.parametrize("most_s", [8.9, 9.1])
+def test_it_takes_no_more_time_than_there_is(
+    most_s: float, joint: JointSpace, few_digits: Task, recorder: Any, tmp_path: Path
+) -> None:
+    evaluator = Delicate(seconds=1.0)
+    found = stage_sensitivity(tmp_path, joint, few_digits, evaluator, recorder, most_s)
+    assert 1 + 2 * len(joint.stages) == 9
+    assert (found is None, len(evaluator.asked)) == ((True, 1) if most_s < 9 else (False, 9))
