@@ -4,7 +4,7 @@
 
 Read is what this machine was calibrated on (the measurements beside the predictors in the cache of hwnas, or in the
 caches given). A device that takes channels by the vector computes 24 as 32; a predictor counts them so if that makes
-its held-out error at least a tenth smaller.
+its held-out error at least a twentieth smaller.
 """
 
 from __future__ import annotations
