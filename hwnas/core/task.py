@@ -88,6 +88,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def guessing(self) -> float:
+        """Accuracy (fraction 0-1) of always naming the class that most samples have."""
+        return float(np.bincount(self.labels).max() / len(self))
+
 
 class InputPreprocessing(Protocol):
     """How raw inputs become a network's input; a colleague must be able to do it from `to_json` alone."""

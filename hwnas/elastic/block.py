@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from hwnas.core.space import Choice
 from hwnas.elastic.layers import Channels
 from hwnas.trace import trace_block
 
-__all__ = ["BlockSpec", "ElasticBlock", "first", "most_important", "spec_segments"]
+__all__ = ["BlockSpec", "ElasticBlock", "first", "most_important", "most_important_together", "spec_segments"]
 
 Values = Mapping[str, Value]
 Shape = tuple[int, ...]
@@ -81,6 +81,16 @@ class ElasticBlock(nn.Module):
 def most_important(importance: Tensor, count: int) -> Tensor:
     """Indices of the `count` largest values, ascending."""
     return torch.sort(torch.topk(importance, count).indices).values
+
+
+def most_important_together(parts: Sequence[Tensor], count: int, *, of: int) -> Tensor:
+    """Indices of the `count` most important of the first `of` channels, ascending, by several layers that hold them.
+
+    Args:
+        parts: importance of the channels in each layer; each layer counts as much as the others.
+    """
+    total = torch.stack([part[:of] / part[:of].mean() for part in parts]).sum(0)
+    return most_important(total.cpu(), count)
 
 
 def first(channels: Channels) -> Tensor:

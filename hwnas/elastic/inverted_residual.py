@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from hwnas.core.compression import kept_channels
 from hwnas.core.ops import Op, Segment
 from hwnas.core.space import Choice
-from hwnas.elastic.block import BlockSpec, ElasticBlock, Values, first, most_important
+from hwnas.elastic.block import BlockSpec, ElasticBlock, Values, first, most_important_together
 from hwnas.elastic.blocks import activation
 from hwnas.elastic.layers import ElasticBatchNorm2d, ElasticConv2d
 from hwnas.errors import ConfigError
@@ -124,7 +124,8 @@ def convolution_ops(
 ) -> list[Op]:
     """A convolution, and its batch norm unless it has a bias of its own."""
     weights = out[0] * source[0] // groups * kernel * kernel
-    kind = "pointwise" if groups == 1 else "depthwise" if groups == source[0] else "grouped"
+    dense = "pointwise" if kernel == 1 else "conv"
+    kind = dense if groups == 1 else "depthwise" if groups == source[0] else "grouped"
     sizes = {"kernel": (kernel, kernel), "stride": (stride, stride), "groups": groups}
     params = weights + (out[0] if bias else 0)
     conv = Op(kind, (source,), out, macs=weights * out[1] * out[2], params=params, detail="convolution", **sizes)  # type: ignore[arg-type]
@@ -298,8 +299,7 @@ class ElasticInvertedResidual(ElasticBlock):
         with torch.no_grad():
             parts = [self.expand.importance(), self.depthwise.importance(spec.kernel)]
             parts.append(self.project.weight.abs().sum((0, 2, 3)))
-            total = torch.stack([part[:expansion_hidden] / part[:expansion_hidden].mean() for part in parts]).sum(0)
-        return most_important(total.cpu(), spec.hidden)
+        return most_important_together(parts, spec.hidden, of=expansion_hidden)
 
     def extract(
         self, values: Values, spec: BlockSpec, inputs: Tensor, outputs: Tensor | None

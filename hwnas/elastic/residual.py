@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hwnas.core.compression import kept_channels
 from hwnas.core.ops import Op, Segment
 from hwnas.core.space import Choice
-from hwnas.elastic.block import BlockSpec, ElasticBlock, Values, first, most_important
+from hwnas.elastic.block import BlockSpec, ElasticBlock, Values, first, most_important_together
 from hwnas.elastic.inverted_residual import act_op, convolution_ops, divisible
 from hwnas.elastic.layers import ElasticBatchNorm2d, ElasticConv2d
 
@@ -41,9 +41,9 @@ class ResidualSpec:
         sides = [(side - 1) // self.stride + 1 for side in input_shape[1:]]
         middle, out = (self.hidden, *sides), (self.out_channels, *sides)
         ops: list[Op] = [
-            *_dense(input_shape, middle, self.stride),
+            *convolution_ops(input_shape, middle, 3, self.stride),
             act_op("relu", middle),
-            *_dense(middle, out, 1),
+            *convolution_ops(middle, out, 3),
         ]
         ops = [replace(op, reads=(at - 1,)) for at, op in enumerate(ops)]
         short = -1
@@ -54,12 +54,6 @@ class ResidualSpec:
         ops.append(Op("elementwise", (out, out), out, detail="add", reads=(4, short)))
         ops.append(replace(act_op("relu", out), reads=(len(ops) - 1,)))
         return (Segment(ops),), out
-
-
-def _dense(source: tuple[int, ...], out: tuple[int, ...], stride: int) -> list[Op]:
-    """A dense 3x3 convolution and its batch norm."""
-    conv, norm = convolution_ops(source, out, 3, stride)
-    return [replace(conv, kind="conv"), norm]
 
 
 class Residual(nn.Module):
@@ -153,9 +147,8 @@ class ElasticResidual(ElasticBlock):
         if count == of:
             return first(count)
         with torch.no_grad():
-            parts = [self.conv1.importance()[:of], self.conv2.weight.abs().sum((0, 2, 3))[:of]]
-            total = torch.stack([part / part.mean() for part in parts]).sum(0)
-        return most_important(total.cpu(), count)
+            parts = [self.conv1.importance(), self.conv2.weight.abs().sum((0, 2, 3))]
+        return most_important_together(parts, count, of=of)
 
     def extract(
         self, values: Values, spec: BlockSpec, inputs: Tensor, outputs: Tensor | None

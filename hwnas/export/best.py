@@ -76,10 +76,8 @@ def best_file(
     for method in calibration_methods(runtime)[1:]:
         if best.value >= least:
             break
-        other = replace(spec, calibration_method=method)
-        tried = _tried(
-            runtime, BestFile(exported, model), other, path.with_name(f"{method}{path.suffix}"), read_accuracy
-        )
+        other, beside = replace(spec, calibration_method=method), path.with_name(f"{method}{path.suffix}")
+        tried = _tried(runtime, best, other, beside, read_accuracy)
         if _takes_place(tried, tried.value > best.value, path):
             best, spec = replace(tried, exported=replace(tried.exported, path=path)), other
     if not may_mix or best.value >= least:

@@ -91,9 +91,11 @@ def fit_predictor(
         PredictorError: no networks, as many latencies as networks are not given, or a latency is not > 0 and finite.
     """
     latency = check_latencies(networks, latency_ms)
-    found = _validated(networks, latency, 1, copy.deepcopy(rng), support)
-    for block in telling_blocks(networks) if len(networks) >= _MIN_FOR_BLOCKS else ():
-        other = _validated(networks, latency, block, copy.deepcopy(rng), support)
+    blocks = telling_blocks(networks) if len(networks) >= _MIN_FOR_BLOCKS else []
+    draws = _DRAWS if blocks and len(networks) <= _FEW else 1
+    found = _validated(networks, latency, 1, copy.deepcopy(rng), support, draws)
+    for block in blocks:
+        other = _validated(networks, latency, block, copy.deepcopy(rng), support, draws)
         if other.error < _CLEARLY * found.error:
             found = other
     model = fit_model(
@@ -120,7 +122,7 @@ class _Validated:
 
 
 def _validated(
-    networks: Sequence[OpList], latency: FloatArray, block: int, rng: np.random.Generator, support: int
+    networks: Sequence[OpList], latency: FloatArray, block: int, rng: np.random.Generator, support: int, draws: int
 ) -> _Validated:
     networks = [in_blocks(network, block) for network in networks]
     features, flow = features_matrix(networks)
@@ -130,7 +132,7 @@ def _validated(
         features, latency, rng=rng, support=support, settings=settings, inventory=inventory
     )
     found = [] if held_out is None else [held_out.predicted]
-    for _ in range(_DRAWS - 1 if _MIN_FOR_BLOCKS <= len(latency) <= _FEW else 0):
+    for _ in range(draws - 1):
         again, *_ = cross_validate(features, latency, rng=rng, support=support, settings=settings, inventory=inventory)
         found += [] if again is None else [again.predicted]
     error = float(np.sqrt(np.mean(np.log(np.array(found) / latency) ** 2))) if found else math.inf

@@ -204,7 +204,7 @@ def _sensitivity(space: NetworkSpace, task: Task, multiple: int, listener: Liste
     macs = space.operations(Candidate(space.largest())).macs
     limit = int(np.clip(EVALUATE_MACS / max(macs, 1), _LEAST_READ, _MOST_READ))
     evaluator = PrunedEvaluator(space, task, multiple=multiple, limit=limit)
-    guessing = float(np.bincount(task.validation.labels).max() / len(task.validation))
+    guessing = task.validation.guessing
 
     def accuracy_of(ratios: Mapping[str, float]) -> float:
         try:

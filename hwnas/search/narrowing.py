@@ -52,7 +52,7 @@ def stage_sensitivity(
         found = measure_sensitivity(
             ratios,
             lambda cut: read(cut).accuracy if cut else whole.accuracy,
-            guessing=float(np.bincount(task.validation.labels).max() / len(task.validation)),
+            guessing=task.validation.guessing,
             n=whole.n,
             precision=precision,
             on_step=lambda accuracy: listener.advance(accuracy=accuracy),
